@@ -1,0 +1,140 @@
+"""Error types, each with the code that a client sees.
+
+AppError
+├── InvalidRequest       invalid_request      the payload is not what the contract asks for
+├── Busy                 busy                 a bound of ours is reached; ask again later
+├── ShuttingDown         busy                 this process is about to end; another one will answer
+├── Expired              expired              nothing (whole) is stored under this id
+├── Interrupted          interrupted          every attempt was cut off by a crash
+├── StorageUnavailable   storage_unavailable  Redis does not answer
+└── ModelFailure
+    ├── ModelRateLimited rate_limited         the provider answered 429
+    ├── ModelUnavailable model_unavailable    the provider cannot be reached or answered 5xx
+    ├── ModelTimeout     model_timeout        the provider kept silent for too long
+    └── ModelError       model_error          the provider refused, or its answer is broken
+
+The message of an error is written by us, for the person who asked: it never
+holds the text of a library's exception, which may quote keys or questions.
+"""
+
+import traceback
+from typing import ClassVar, TypedDict
+
+
+class ErrorPayload(TypedDict):
+    """An error as clients receive it, in acknowledgements, in meta and over HTTP."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+class AppError(Exception):
+    """Base of every failure that a client may be told about."""
+
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = True
+    default_message: ClassVar[str] = "Something went wrong on our side."
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.default_message)
+
+    @property
+    def payload(self) -> ErrorPayload:
+        """What is sent to clients and stored with the END entry."""
+        return {"code": self.code, "message": str(self), "retryable": self.retryable}
+
+
+class InvalidRequest(AppError):
+    """The payload of an event or a request is not what the contract asks for."""
+
+    code = "invalid_request"
+    retryable = False
+    default_message = "The request is not valid."
+
+
+class IdTaken(InvalidRequest):
+    """The id that a client chose already stands for another question."""
+
+    default_message = "questionId already stands for another question."
+
+
+class Busy(AppError):
+    """A bound of this server is reached."""
+
+    code = "busy"
+    default_message = "The server is busy. Please try again in a moment."
+
+
+class ShuttingDown(AppError):
+    """The process takes no new questions because it is about to end."""
+
+    code = "busy"
+    default_message = "The server is restarting. Please try again in a moment."
+
+
+class Expired(AppError):
+    """Nothing is stored under this id, or not all of it any more."""
+
+    code = "expired"
+    retryable = False
+    default_message = "This answer is not stored, or not completely stored, any more."
+
+
+class Interrupted(AppError):
+    """Every attempt at this question was cut off by a crash."""
+
+    code = "interrupted"
+    default_message = "The answer was interrupted too often. Please ask again."
+
+
+class StorageUnavailable(AppError):
+    """Redis did not answer in time."""
+
+    code = "storage_unavailable"
+    default_message = "The answer store is not available right now. Please try again."
+
+
+class ModelFailure(AppError):
+    """Base of the ways in which a language model fails."""
+
+
+class ModelRateLimited(ModelFailure):
+    """The model's provider answered 429."""
+
+    code = "rate_limited"
+    default_message = "The language model is getting too many requests. Please try again later."
+
+
+class ModelUnavailable(ModelFailure):
+    """The model's provider cannot be reached, or answered with a 5xx."""
+
+    code = "model_unavailable"
+    default_message = "The language model cannot be reached right now."
+
+
+class ModelTimeout(ModelFailure):
+    """The model's provider kept silent for too long."""
+
+    code = "model_timeout"
+    default_message = "The language model took too long to answer."
+
+
+class ModelError(ModelFailure):
+    """The model's provider refused the request, or broke off its answer."""
+
+    code = "model_error"
+    default_message = "The language model failed to complete the answer."
+
+
+class ModelRefused(ModelError):
+    """The model's provider will refuse this request again: a wrong key, a wrong model."""
+
+    retryable = False
+    default_message = "The language model refused the request; check the server's settings."
+
+
+def origin(exc: BaseException) -> str:
+    """Say where an error arose, without its words: they may be somebody's, or a secret."""
+    *_, (frame, line) = traceback.walk_tb(exc.__traceback__)
+    return f"{type(exc).__name__} at {frame.f_code.co_filename}:{line}"

@@ -1,0 +1,144 @@
+"""Every setting with its default, unit and bounds; read once, from the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong; the message names the variable."""
+
+
+def _setting(
+    default: Any,
+    about: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    secret: bool = False,
+) -> Any:
+    metadata = {"about": about, "low": low, "high": high}
+    return field(default=default, repr=not secret, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The configuration of a process. The variable of a field is its name in capitals."""
+
+    # What the Node original reads, too.
+    openai_api_key: str = _setting("", "key of the model's provider", secret=True)
+    openai_organization: str = _setting("", "organization at the provider")
+    redis_url: str = _setting("", "redis://, rediss:// or unix:// address", secret=True)
+
+    # Where things are.
+    openai_base_url: str = _setting("", "any OpenAI-compatible server; empty: OpenAI's own")
+    openai_model: str = _setting("gpt-4", "name of the chat model")
+    host: str = _setting("", "address to listen on; empty: every interface, as the original")
+    port: int = _setting(3000, "port of the backend; 0 picks a free one", low=0, high=65535)
+    frontend_port: int = _setting(5400, "port of the page, with --with-frontend", low=0, high=65535)
+    openai_stream: str = _setting("OPENAI_STREAM", "the Redis stream that answers are written to")
+    use_xread: bool = _setting(True, "false: consumer groups, which are not built yet")
+
+    # What a question may be.
+    max_topic_chars: int = _setting(200, "longest topic, in characters", low=1, high=10_000)
+    max_question_chars: int = _setting(8_000, "longest question, in characters", low=1, high=50_000)
+    max_followed_per_socket: int = _setting(
+        64, "answers that one socket may follow at once", low=1, high=10_000
+    )
+
+    # The model's patience, and ours.
+    model_first_piece_timeout_s: float = _setting(
+        60.0, "seconds until the first piece, retries included", low=0.01, high=3600
+    )
+    model_idle_timeout_s: float = _setting(30.0, "seconds between two pieces", low=0.01, high=3600)
+    answer_timeout_s: float = _setting(
+        600.0, "seconds a whole answer may take", low=0.01, high=86_400
+    )
+    model_retries: int = _setting(
+        2, "tries after the first, before the first piece", low=0, high=10
+    )
+
+    # The worker.
+    worker_concurrency: int = _setting(
+        500, "answers that one worker process writes at once", low=1, high=10_000
+    )
+    max_attempts: int = _setting(
+        3, "attempts at a question before it ends as interrupted", low=1, high=100
+    )
+    lease_s: float = _setting(
+        10.0, "seconds after which a silent worker's question is taken over", low=0.5, high=3600
+    )
+    shutdown_grace_s: float = _setting(
+        5.0, "seconds that running answers get to finish at SIGTERM", low=0, high=3600
+    )
+
+    # Redis stays bounded.
+    retention_s: float = _setting(
+        86_400.0, "seconds that answers are kept (24 h)", low=1, high=31_536_000
+    )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Settings":
+        """Read and check every setting.
+
+        An empty variable counts as missing. Raises SettingsError, which names
+        the variable and never shows the value of a secret.
+        """
+        values = {}
+        for setting in fields(cls):
+            name = setting.name.upper()
+            if raw := env.get(name, "").strip():
+                values[setting.name] = _parse(name, raw, setting.type, setting.metadata)
+        settings = cls(**values)
+        settings._check_addresses()
+        return settings
+
+    def _check_addresses(self) -> None:
+        for name, url, schemes in (
+            ("REDIS_URL", self.redis_url, ("redis", "rediss", "unix")),
+            ("OPENAI_BASE_URL", self.openai_base_url, ("http", "https")),
+        ):
+            if url and not _is_url(url, schemes):
+                raise SettingsError(
+                    f"{name} is not a valid address: it has to start with "
+                    + " or ".join(f"{scheme}://" for scheme in schemes)
+                )
+        if not self.use_xread:
+            raise SettingsError("USE_XREAD=false is not supported yet; leave it out or say true")
+
+
+def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
+    if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        return False
+    try:
+        parts = urlsplit(url)
+        place = parts.path if parts.scheme == "unix" else parts.hostname
+        return bool(place) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
+
+
+def _parse(name: str, raw: str, kind: Any, metadata: Mapping[str, Any]) -> Any:
+    if kind is bool:
+        return _parse_bool(name, raw)
+    if kind is str:
+        return raw
+    try:
+        value = kind(raw)
+    except ValueError:
+        noun = "a whole number" if kind is int else "a number"
+        raise SettingsError(f"{name} has to be {noun}, not {raw!r}") from None
+    if not metadata["low"] <= value <= metadata["high"]:  # also refuses nan
+        raise SettingsError(
+            f"{name} has to be between {metadata['low']} and {metadata['high']}, not {raw}"
+        )
+    return value
+
+
+def _parse_bool(name: str, raw: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    try:
+        return words[raw.lower()]
+    except KeyError:
+        raise SettingsError(f"{name} has to be true or false, not {raw!r}") from None
