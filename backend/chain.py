@@ -1,0 +1,151 @@
+"""prompt | model | parser: the only module that knows LangChain."""
+
+import traceback
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import openai
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage
+from langchain_core.output_parsers import BaseTransformOutputParser
+from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
+from langchain_core.runnables import Runnable
+from langchain_openai import ChatOpenAI
+
+from .errors import (
+    ModelError,
+    ModelFailure,
+    ModelRateLimited,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnavailable,
+)
+from .events import Finish
+from .settings import Settings
+
+# The topic is a template's value and the question a message of its own, so
+# that braces in either are nothing but braces.
+PROMPT = ChatPromptTemplate.from_messages(
+    [
+        (
+            "system",
+            "You answer questions about {topic} and know the subject well. "
+            'Take every question as one about "{topic}", and keep to it.',
+        ),
+        MessagesPlaceholder("question"),
+    ]
+)
+
+BROKE_OFF = "The language model broke off in the middle of its answer."
+
+
+class AnswerParser(BaseTransformOutputParser[str]):
+    """Gives the text of each piece as it comes, and remembers why the model stopped.
+
+    LangChain's own StrOutputParser hands each piece to a thread on the
+    asynchronous path, which costs more than the rest of the chain.
+    """
+
+    finish_reason: str | None = None
+
+    def parse(self, text: str) -> str:
+        """Text is its own result."""
+        return text
+
+    async def _atransform(self, input: AsyncIterator[Any]) -> AsyncIterator[str]:
+        async for message in input:
+            reason = message.response_metadata.get("finish_reason")
+            self.finish_reason = reason or self.finish_reason
+            if text := message.text:
+                yield text
+
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> str:
+        """The text of a whole answer, for `invoke`."""
+        generation = result[0]
+        if isinstance(generation, ChatGeneration):
+            metadata = generation.message.response_metadata
+            self.finish_reason = metadata.get("finish_reason")
+        return generation.text
+
+
+class ModelChain:
+    """Answers questions with `prompt | model | parser`.
+
+    `model` is any chat model of LangChain, `prompt` any prompt that takes
+    `topic` and the list of messages `question`.
+    """
+
+    def __init__(self, model: BaseChatModel, prompt: Runnable[Any, Any] = PROMPT) -> None:
+        self._model = model
+        self._prompt = prompt
+
+    async def stream(self, topic: str, question: str) -> AsyncGenerator[str | Finish]:
+        """Give the pieces of an answer, and last the reason why it ended.
+
+        Raises ModelFailure, whatever went wrong.
+        Closing or cancelling closes the connection to the provider at once.
+        An answer that breaks off without a finish reason is a failure, too:
+        it would look whole.
+        """
+        parser = AnswerParser()
+        chain = self._prompt | self._model | parser
+        values = {"topic": topic, "question": [HumanMessage(content=question)]}
+        begun = False
+        try:
+            async with aclosing(chain.astream(values)) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    begun = True
+                    yield piece
+        except BaseException as exc:
+            # LangChain does not close the generators of its steps. They go with the
+            # frames that know them, and with them the connection to the provider; but
+            # an exception, as long as anybody keeps it, keeps those frames.
+            traceback.clear_frames(exc.__traceback__)
+            if not isinstance(exc, Exception):
+                raise
+            # The failures of model libraries are not one family.
+            failure = failure_of(exc)
+            raise (ModelError(BROKE_OFF) if begun and failure.retryable else failure) from exc
+        if parser.finish_reason is None:
+            raise ModelError(BROKE_OFF)
+        yield Finish(parser.finish_reason)
+
+
+def failure_of(exc: Exception) -> ModelFailure:
+    """What a failure of LangChain or of the OpenAI client means for the person who asked."""
+    match exc:
+        case ModelFailure():
+            return exc
+        case openai.RateLimitError():
+            return ModelRateLimited()
+        case openai.APITimeoutError() | TimeoutError():
+            return ModelTimeout()
+        case openai.APIConnectionError() | openai.InternalServerError():
+            return ModelUnavailable()
+        case openai.APIStatusError():
+            return ModelRefused()
+        case _:
+            return ModelError()
+
+
+def openai_chain(settings: Settings) -> ModelChain:
+    """The chain of the tutorial, with the provider that the settings name."""
+    patience_s = max(settings.model_first_piece_timeout_s, settings.model_idle_timeout_s)
+    return ModelChain(
+        ChatOpenAI(
+            model=settings.openai_model,
+            api_key=settings.openai_api_key,  # type: ignore[arg-type]  # taken as a SecretStr
+            organization=settings.openai_organization or None,
+            base_url=settings.openai_base_url or None,
+            max_retries=settings.model_retries,
+            # The worker's own timeouts decide, between two pieces as well; this
+            # one only frees the connection where a cancellation could not.
+            timeout=patience_s + 5,
+            # Off: it is built on asyncio.wait_for, which before Python 3.12
+            # swallows a cancellation that meets a piece (seen with
+            # langchain-openai 1.7.3): a stop would go unheard.
+            stream_chunk_timeout=None,
+        )
+    )
