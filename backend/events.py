@@ -126,7 +126,9 @@ class Entry:
             if self.ending.error:
                 fields["error"] = json.dumps(self.ending.error)
             if self.ending.finish_reason:
-                fields["finishReason"] = self.ending.finish_reason
+                # A provider's word: anything, perhaps not even text that UTF-8 can hold.
+                reason = str(self.ending.finish_reason)
+                fields["finishReason"] = reason.encode(errors="replace").decode()
         return fields
 
     @classmethod
@@ -240,6 +242,7 @@ class Transcript:
         self.start_id = ""
         self.last_id = ""
         self._pieces: list[str] = []
+        self._said_before = ""
 
     def add(self, entry: Entry) -> None:
         """Take the next entry of the stream in; raises Expired at a hole."""
@@ -248,6 +251,7 @@ class Transcript:
         self.last_id = entry.id
         if entry.is_start:
             self.start_id = entry.id
+            self._said_before = self.last_words
             self._pieces.clear()
         elif entry.is_piece:
             self._pieces.append(entry.text)
@@ -261,6 +265,11 @@ class Transcript:
     def text(self) -> str:
         """The answer without its labels."""
         return "".join(self._pieces)
+
+    @property
+    def last_words(self) -> str:
+        """The text of the last attempt that has said anything."""
+        return self.text or self._said_before
 
 
 def notice(question_id: str, attempt: int, error: ErrorPayload) -> Chunk:

@@ -63,6 +63,9 @@ class Settings:
     worker_concurrency: int = _setting(
         500, "answers that one worker process writes at once", low=1, high=10_000
     )
+    write_linger_ms: int = _setting(
+        10, "milliseconds between two writes; never for a first piece", low=0, high=1_000
+    )
     max_attempts: int = _setting(
         3, "attempts at a question before it ends as interrupted", low=1, high=100
     )
