@@ -1,0 +1,95 @@
+"""The records of questions in Redis, changed one at a time by compare-and-set."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from .errors import Expired, StorageUnavailable
+from .pipelining import Command
+from .record import Record
+from .storage import Storage
+
+CAS_TRIES = 32  # a record has two or three writers in its life; more collisions mean a fault
+
+# EVAL, not EVALSHA: so short a script costs less to send than a script cache to mind.
+COMPARE_AND_SET = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+
+
+def question_key(question_id: str) -> str:
+    """The key of a question's record, as in the Node original."""
+    return f"questions:{question_id}"
+
+
+class Questions:
+    """Reads and changes records. Every key expires `retention_s` after its last change.
+
+    One record is one key, so that a change is one compare-and-set, whichever
+    node of a Redis Cluster has it.
+    """
+
+    def __init__(self, storage: Storage, retention_s: float) -> None:
+        self._pipelining = storage.pipelining
+        self._ttl_s = max(1, round(retention_s))
+
+    async def ping(self) -> None:
+        """Return if Redis answers."""
+        await self._pipelining.send("PING")
+
+    async def read(self, question_id: str) -> Record:
+        """The record as it is now; raises Expired where there is none."""
+        return _parse(await self._pipelining.send("GET", question_key(question_id)))
+
+    async def read_many(self, question_ids: Iterable[str]) -> list[Record | None]:
+        """The records in this order, in one round trip; None where there is none."""
+        keys = [question_key(question_id) for question_id in question_ids]
+        replies = await asyncio.gather(*(self._pipelining.send("GET", key) for key in keys))
+        return [_parse_or_none(raw) for raw in replies]
+
+    async def create(self, record: Record, enqueue: Command) -> Record:
+        """Store a new record and queue its question, in one step and one round trip.
+
+        Returns the record that stands under this id afterwards: the given
+        one, or an earlier one. The queue gets an entry in either case; one
+        whose `delivery` is not the record's is dropped by whoever takes it.
+        """
+        key = question_key(record.question_id)
+        _, raw, _ = await self._pipelining.send_together(
+            ("SET", key, record.to_json(), "EX", self._ttl_s, "NX"), ("GET", key), enqueue
+        )
+        return _parse(raw)
+
+    async def change(self, question_id: str, transition: Callable[[Record], Record]) -> Record:
+        """Apply a transition to the record as it is now and return what stands then.
+
+        A transition that returns its argument writes nothing. Raises Expired
+        where there is no record. May be applied again after a lost reply, so
+        transitions are written to be repeatable.
+        """
+        key = question_key(question_id)
+        for _ in range(CAS_TRIES):
+            raw = await self._pipelining.send("GET", key)
+            before = _parse(raw)
+            after = transition(before)
+            if after is before:
+                return before
+            if await self._pipelining.send(
+                "EVAL", COMPARE_AND_SET, 1, key, raw, after.to_json(), self._ttl_s
+            ):
+                return after
+        raise StorageUnavailable
+
+
+def _parse(raw: str | None) -> Record:
+    if raw is None:
+        raise Expired
+    return Record.from_json(raw)
+
+
+def _parse_or_none(raw: str | None) -> Record | None:
+    try:
+        return _parse(raw)
+    except Expired:
+        return None

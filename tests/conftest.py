@@ -1,0 +1,56 @@
+"""Fixtures that several test modules share."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from backend.demo import embedded_redis
+from backend.storage import Storage, connect
+from tests.fakes.openai_endpoint import OpenAIEndpoint
+from tests.fakes.programs import RedisServer
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One redis-server for all tests that do it no harm."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def redis_server(shared_redis: RedisServer) -> RedisServer:
+    """The shared redis-server, empty."""
+    async with connect(shared_redis.url) as storage:
+        await storage.commands.flushall()
+    return shared_redis
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A redis-server that this test may kill, pause and start again."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["fakeredis", "redis-server"])
+async def storage(request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
+    """An empty Redis: the storage suite runs against the embedded and against a real one."""
+    if request.param == "fakeredis":
+        opened = embedded_redis()
+    else:
+        opened = connect(request.getfixturevalue("shared_redis").url)
+    async with opened:
+        await opened.commands.flushall()
+        yield opened
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[OpenAIEndpoint]:
+    """A fake of OpenAI's HTTP endpoint."""
+    async with OpenAIEndpoint() as fake:
+        yield fake
