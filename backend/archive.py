@@ -1,0 +1,42 @@
+"""A copy of each answer by itself, so that reading it again costs nothing of other answers.
+
+The stream holds the entries of everybody, in the order of writing. To find one
+answer in it again takes as long as all that was written meanwhile. So a worker
+also keeps, page by page, what it has written for a question, in a list of its own. The
+stream stays the truth: a page only repeats entries, with their ids, and what it
+does not cover yet, the last second at most, is read from the stream.
+"""
+
+import json
+
+from .events import Entry
+from .storage import Client
+
+PAGES_A_READ = 16  # a page is a second of an answer, or PAGE_CHARS of the writer
+
+
+def archive_key(question_id: str) -> str:
+    """The key of the list of pages."""
+    return f"answers:{question_id}"
+
+
+class Archive:
+    """The pages of answers. They expire `retention_s` after the last one was added."""
+
+    def __init__(self, redis: Client, retention_s: float) -> None:
+        self._redis = redis
+        self._ttl_s = max(1, round(retention_s))
+
+    def add(self, pipe: Client, question_id: str, entries: list[Entry]) -> None:
+        """Append a page, as a part of a transaction; adding it twice does no harm."""
+        key = archive_key(question_id)
+        pipe.rpush(key, json.dumps([entry.row() for entry in entries]))
+        pipe.expire(key, self._ttl_s)
+
+    async def read(self, question_id: str, first_page: int) -> tuple[list[Entry], int]:
+        """Read some pages, in the order of writing; returns their entries and the next page."""
+        pages = await self._redis.lrange(
+            archive_key(question_id), first_page, first_page + PAGES_A_READ - 1
+        )
+        entries = [Entry.from_row(question_id, row) for page in pages for row in json.loads(page)]
+        return entries, first_page + len(pages)

@@ -1,0 +1,225 @@
+"""Appends answers to the stream: one writer per process, with natural batching.
+
+Whatever gathers while a write is on its way goes out together with the next
+one. So the first piece goes at once, under light load every piece is an entry
+of its own, and under heavy load writes grow larger instead of later. A short
+pause between two writes lets the pieces of many answers share one.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .archive import Archive
+from .events import Ending, Entry
+from .storage import Client, insist
+
+MAX_ENTRY_CHARS = 16_384  # a longer gathering is cut into several entries
+MAX_WAITING_CHARS = 1_048_576  # per answer: while Redis is away, the model waits beyond this
+FIRST_PIECE = 1  # its number: nobody waits longer than for this one
+PAGE_S = 1.0  # what stands in the stream is copied to the archive after so many seconds,
+PAGE_CHARS = 65_536  # or once it is so long
+
+
+class AnswerInProgress:
+    """One attempt at an answer, as it is being written."""
+
+    def __init__(self, writer: "AnswerWriter", stream: str, question_id: str, attempt: int) -> None:
+        self.stream = stream
+        self.question_id = question_id
+        self.attempt = attempt
+        self._writer = writer
+        self._number = 0
+        self._waiting: list[str] = []
+        self._waiting_chars = 0
+        self._room = asyncio.Event()
+        self._started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._ending: Ending | None = None
+        self._closed = False  # the END has been cut
+        self._abandoned = False
+        self._unpaged: list[Entry] = []
+        self._unpaged_chars = 0
+        self._due = False
+        self._page_timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> str:
+        """Write the START; returns its id once it stands in the stream."""
+        self._writer.note(self, urgent=True)
+        return await asyncio.shield(self._started)
+
+    async def append(self, text: str) -> None:
+        """Add a piece; returns once it is gathered, which is at once unless Redis is far behind."""
+        while self._waiting_chars >= MAX_WAITING_CHARS and not self._abandoned:
+            self._room.clear()
+            await self._room.wait()
+        if self._abandoned:
+            return
+        self._waiting.append(text)
+        self._waiting_chars += len(text)
+        self._writer.note(self, urgent=self._number <= FIRST_PIECE)
+
+    async def end(self, ending: Ending) -> str:
+        """Write what has gathered, and the END; returns its id once all of it stands in Redis."""
+        self._ending = ending
+        self._writer.note(self, urgent=True)
+        return await asyncio.shield(self._ended)
+
+    def abandon(self) -> None:
+        """Write nothing more of this attempt: it is another worker's question now."""
+        self._abandoned = True
+        self._room.set()
+        self._stop_timer()
+        self._writer.forget(self)
+
+    def cut(self) -> Iterator[Entry]:
+        """Take what has gathered, as numbered entries; called by the writer."""
+        if self._number == 0:
+            yield self._numbered(Entry.start(self.question_id, self.attempt))
+        text, held_back = _well_formed("".join(self._waiting), final=self._ending is not None)
+        self._waiting = [held_back] if held_back else []
+        self._waiting_chars = len(held_back)
+        for begin in range(0, len(text), MAX_ENTRY_CHARS):
+            piece = text[begin : begin + MAX_ENTRY_CHARS]
+            yield self._numbered(Entry(self.question_id, piece, self.attempt, self._number))
+        if self._ending and not self._closed:
+            self._closed = True
+            end = Entry.end(self.question_id, self.attempt, self._number, self._ending)
+            yield self._numbered(end)
+
+    def written(self, entry: Entry, entry_id: str) -> None:
+        """Hear that an entry stands in the stream; called by the writer."""
+        self._room.set()
+        if entry.is_start:
+            self._started.set_result(entry_id)
+        if self._abandoned:
+            return
+        self._unpaged.append(dataclasses.replace(entry, id=entry_id))
+        self._unpaged_chars += len(entry.text)
+        if entry.ending or self._unpaged_chars >= PAGE_CHARS:
+            self._page_is_due()
+        elif self._page_timer is None:
+            loop = asyncio.get_running_loop()
+            self._page_timer = loop.call_later(PAGE_S, self._page_is_due)
+
+    def page(self) -> list[Entry]:
+        """Take the entries that the archive should get now, if any; called by the writer."""
+        if not self._due:
+            return []
+        page, self._unpaged, self._unpaged_chars = self._unpaged, [], 0
+        self._stop_timer()
+        return page
+
+    def paged(self, page: list[Entry]) -> None:
+        """Hear that a page stands in the archive; called by the writer."""
+        if page[-1].ending:
+            self._ended.set_result(page[-1].id)
+
+    def _page_is_due(self) -> None:
+        self._due = True
+        self._writer.note(self)
+
+    def _stop_timer(self) -> None:
+        self._due = False
+        if self._page_timer:
+            self._page_timer.cancel()
+            self._page_timer = None
+
+    def _numbered(self, entry: Entry) -> Entry:
+        self._number += 1
+        return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What goes out in one write. It is sent again as it is until Redis has confirmed it."""
+
+    entries: list[tuple[AnswerInProgress, Entry]]
+    pages: list[tuple[AnswerInProgress, list[Entry]]]
+
+
+class AnswerWriter:
+    """Writes for all answers of the process at once."""
+
+    def __init__(self, redis: Client, archive: Archive, linger_s: float = 0.0) -> None:
+        self._redis = redis
+        self._archive = archive
+        self._noted: dict[AnswerInProgress, None] = {}  # a set that keeps its order
+        self._linger_s = linger_s
+        self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def open(self, stream: str, question_id: str, attempt: int) -> AnswerInProgress:
+        """Begin to write an attempt; nothing is sent yet."""
+        return AnswerInProgress(self, stream, question_id, attempt)
+
+    def note(self, answer: AnswerInProgress, *, urgent: bool = False) -> None:
+        """Remember that there is something to write; what is urgent goes at once."""
+        self._noted[answer] = None
+        self._wake.set()
+        if urgent:
+            self._hurry.set()
+
+    def forget(self, answer: AnswerInProgress) -> None:
+        """Drop what has not been sent of this answer."""
+        self._noted.pop(answer, None)
+
+    async def run(self) -> None:
+        """Write until cancelled. What Redis did not take, or did not confirm, is sent again.
+
+        Numbers make that safe: an entry that was written twice counts once.
+        """
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self._hurry.clear()
+            noted, self._noted = self._noted, {}
+            batch = Batch(
+                [(answer, entry) for answer in noted for entry in answer.cut()],
+                [(answer, page) for answer in noted if (page := answer.page())],
+            )
+            if batch.entries or batch.pages:
+                await self._write(batch)
+                await self._linger()
+
+    async def _linger(self) -> None:
+        """Let pieces gather before the next write, unless something is urgent."""
+        if self._linger_s and not self._hurry.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._linger_s):
+                    await self._hurry.wait()
+
+    async def _write(self, batch: "Batch") -> None:
+        ids = await insist(lambda: self._send(batch))
+        for (answer, entry), entry_id in zip(batch.entries, ids, strict=True):
+            answer.written(entry, entry_id)
+        for answer, page in batch.pages:
+            answer.paged(page)
+
+    async def _send(self, batch: "Batch") -> list[str]:
+        # A transaction, because a later entry must not stand before an earlier
+        # one that Redis refused: readers would take that for a hole.
+        async with self._redis.pipeline(transaction=True) as pipe:
+            for answer, entry in batch.entries:
+                pipe.xadd(answer.stream, entry.fields())
+            for answer, page in batch.pages:
+                self._archive.add(pipe, answer.question_id, page)
+            replies: list[str] = await pipe.execute()
+            return replies[: len(batch.entries)]
+
+
+def _well_formed(text: str, *, final: bool) -> tuple[str, str]:
+    """Make text that can be written as UTF-8, and what has to wait for its other half.
+
+    Some providers cut an emoji between two pieces, which JSON decodes to lone
+    surrogates; half a pair at the end is held back unless the text is final.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        held_back = text[-1] if not final and "\ud800" <= text[-1] <= "\udbff" else ""
+        whole = text[: len(text) - len(held_back)]
+        return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), held_back
+    return text, ""

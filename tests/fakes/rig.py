@@ -1,0 +1,207 @@
+"""The parts below a server and a worker, wired around one Redis, for tests of what they do."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Self
+
+from backend.answers import Answers
+from backend.archive import Archive
+from backend.attempts import Attempts
+from backend.events import Ending, Entry
+from backend.history import History
+from backend.payloads import Ask, new_question_id
+from backend.questions import Questions
+from backend.record import Record
+from backend.stops import Stops
+from backend.storage import Storage
+from backend.tail import Feed, Tail
+from backend.writer import AnswerWriter
+from tests.fakes.gated_redis import GatedRedis
+
+STREAM = "OPENAI_STREAM"
+RETENTION_S = 60.0
+PATIENCE_S = 5.0  # all that is waited for comes soon; this is for machines under load
+QUIET_S = 0.05  # so long nothing has to happen before we believe that nothing does
+
+DONE = Ending("done")
+STOPPED = Ending("stopped")
+
+
+def new_ask(question: str = "What is a stream?") -> Ask:
+    """A question that nobody has asked before."""
+    return Ask(new_question_id(), "Redis", question)
+
+
+def whole_answer(question_id: str, *pieces: str, attempt: int = 1) -> list[Entry]:
+    """START, these pieces, END."""
+    return [
+        *open_answer(question_id, *pieces, attempt=attempt),
+        end(question_id, *pieces, attempt=attempt),
+    ]
+
+
+def open_answer(question_id: str, *pieces: str, attempt: int = 1) -> list[Entry]:
+    """START and these pieces."""
+    return [
+        Entry.start(question_id, attempt),
+        *(Entry(question_id, text, attempt, number) for number, text in enumerate(pieces, 1)),
+    ]
+
+
+def end(question_id: str, *pieces: str, attempt: int = 1, ending: Ending = DONE) -> Entry:
+    """The END that follows these pieces."""
+    return Entry.end(question_id, attempt, len(pieces) + 1, ending)
+
+
+def words(entries: list[Entry]) -> str:
+    """What a page shows in the end: the pieces behind the last START."""
+    pieces: list[str] = []
+    for entry in entries:
+        if entry.is_start:
+            pieces.clear()
+        elif entry.is_piece:
+            pieces.append(entry.text)
+    return "".join(pieces)
+
+
+async def is_quiet(task: asyncio.Task[Any]) -> bool:
+    """Whether a task goes on waiting, for as long as we care to watch."""
+    done, _ = await asyncio.wait({task}, timeout=QUIET_S)
+    return not done
+
+
+@asynccontextmanager
+async def in_background(*runs: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
+    """Run these until the block is left; a fault in one of them fails the test."""
+    tasks = [asyncio.create_task(run) for run in runs]
+    try:
+        yield
+    finally:
+        while not all(
+            task.done() for task in tasks
+        ):  # see backend.tasks: some have to be told twice
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=0.02)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
+class WatchedTail(Tail):
+    """A tail that tells when somebody subscribes."""
+
+    def __init__(self, storage: Storage, stream: str) -> None:
+        super().__init__(storage, stream)
+        self.subscriptions = 0
+        self._changed = asyncio.Condition()
+        self._told: set[asyncio.Task[None]] = set()
+
+    @contextmanager
+    def subscribe(self, question_id: str) -> Iterator[Feed]:
+        """Subscribe, and tell whoever waits in `followed`."""
+        with super().subscribe(question_id) as feed:
+            self.subscriptions += 1
+            telling = asyncio.create_task(self._tell())
+            self._told.add(telling)
+            telling.add_done_callback(self._told.discard)
+            yield feed
+
+    async def followed(self, times: int = 1) -> None:
+        """Wait until there were so many subscriptions in all."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.subscriptions >= times)
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+
+class Rig:
+    """Every part, in front of a Redis that can be watched and disturbed.
+
+    `raw` is the client behind the gates: what other programs do goes there.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.raw = storage.commands
+        self.commands = GatedRedis(storage.commands)
+        self.writing = GatedRedis(storage.writing)
+        self.blocking = GatedRedis(storage.blocking)
+        self.storage = Storage(commands=self.commands, writing=self.writing, blocking=self.blocking)
+        self.questions = Questions(self.storage, RETENTION_S)
+        self.archive = Archive(self.commands, RETENTION_S)
+        self.history = History(self.commands, self.archive)
+        self.stops = Stops(self.storage)
+        self.tail = WatchedTail(self.storage, STREAM)
+        self.writer = AnswerWriter(self.writing, self.archive)
+        self.attempts = Attempts(self.questions, self.history, self.writer)
+        self.answers = Answers(
+            stream=STREAM,
+            questions=self.questions,
+            history=self.history,
+            tail=self.tail,
+            attempts=self.attempts,
+            stops=self.stops,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Run the writer and the tail; both are at work when the block begins."""
+        async with in_background(self.writer.run(), self.tail.run()):
+            await self.blocking.called("xread")
+            yield self
+
+    async def ask(self) -> Record:
+        """A question that is queued."""
+        return await self.answers.ask(new_ask())
+
+    async def begun(self, record: Record, owner: str = "worker") -> Record:
+        """The record as a worker leaves it that has begun; nothing is written to the stream."""
+        return await self.questions.change(
+            record.question_id, lambda current: current.begun(owner, None)
+        )
+
+    async def closed(
+        self, record: Record, entries: list[Entry], owner: str = "worker", ending: Ending = DONE
+    ) -> Record:
+        """The record as a worker leaves it whose answer consists of these entries."""
+        return await self.questions.change(
+            record.question_id,
+            lambda current: current.closed(owner, ending, entries[0].id, entries[-1].id),
+        )
+
+    async def write(self, *entries: Entry) -> list[Entry]:
+        """Write entries to the stream one by one; returns them with their ids."""
+        return [
+            dataclasses.replace(entry, id=await self.raw.xadd(STREAM, entry.fields()))
+            for entry in entries
+        ]
+
+    async def answered(self, *pieces: str) -> tuple[Record, list[Entry]]:
+        """A question with its whole answer: its record, and its entries."""
+        record = await self.begun(await self.ask())
+        entries = await self.write(*whole_answer(record.question_id, *pieces))
+        return await self.closed(record, entries), entries
+
+    async def stored(self) -> list[Entry]:
+        """Everything in the stream that is ours."""
+        return [
+            entry for row in await self.raw.xrange(STREAM) if (entry := Entry.parse(row[0], row[1]))
+        ]
+
+    async def read(self, record: Record, after: str | None = None) -> list[Entry]:
+        """Follow an answer to its end."""
+        async with asyncio.timeout(PATIENCE_S):
+            return [entry async for entry in self.answers.follow(record, after)]
+
+    async def tail_caught_up(self) -> None:
+        """Wait until the tail has handed out everything that stands in the stream now."""
+        marker = Entry.start(new_question_id(), 1)
+        async with asyncio.timeout(PATIENCE_S):
+            # The plain method: what waits for followers is not to count this one.
+            with Tail.subscribe(self.tail, marker.question_id) as feed:
+                await self.write(marker)
+                await feed.take(PATIENCE_S)
