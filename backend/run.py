@@ -1,0 +1,170 @@
+"""A run: one question in work, from its queue entry to its END, or to being cut short."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Literal, Protocol
+
+from .attempts import Attempt, Attempts
+from .errors import AppError, Interrupted, ModelTimeout, origin
+from .events import Ending, Finish
+from .queue import Delivery, WorkQueue
+from .settings import Settings
+from .storage import insist
+from .tasks import cancel
+
+logger = logging.getLogger(__name__)
+
+Cut = Literal["stopped", "silent", "lost", "handed over"]
+
+
+class Chain(Protocol):
+    """What answers questions: gives pieces and last a Finish, or raises ModelFailure."""
+
+    def stream(self, topic: str, question: str) -> AsyncGenerator[str | Finish]:
+        """Begin to answer."""
+
+    async def aclose(self) -> None:
+        """Let go of what the model holds open; nothing is asked any more."""
+
+
+class Run:
+    """One question in work; `cut` ends the model's part of it from outside."""
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        *,
+        settings: Settings,
+        queue: WorkQueue,
+        attempts: Attempts,
+        chain: Chain,
+    ) -> None:
+        self.delivery = delivery
+        self.attempt: Attempt | None = None  # once it has begun
+        self._settings = settings
+        self._queue = queue
+        self._attempts = attempts
+        self._chain = chain
+        self._cut_by: Cut | None = None
+        self._generation: asyncio.Task[str | None] | None = None
+        self._deadline = 0.0  # loop time until which the model may be silent
+        self._latest = 0.0  # loop time until which the whole answer may take
+
+    def cut(self, reason: Cut) -> None:
+        """End the model's part now. The first reason stands; asking again cancels again."""
+        self._cut_by = self._cut_by or reason
+        if self._generation:
+            self._generation.cancel()
+
+    async def work(self) -> None:
+        """Answer the question, and take it off the queue if it is done with."""
+        question_id = self.delivery.question_id
+        try:
+            self.attempt = await self._attempts.open(question_id, self.delivery.token)
+            if self.attempt is None or await self._answer(self.attempt):
+                await insist(lambda: self._queue.finish(self.delivery.entry_id))
+        except Exception as exc:
+            # The entry stays pending: the question is tried again after a
+            # lease, as after a crash, and ends as interrupted if that is no help.
+            logger.error("question %s: broken off by a fault of ours: %s", question_id, origin(exc))
+
+    async def _answer(self, attempt: Attempt) -> bool:
+        """Write one attempt; returns whether the question is done with."""
+        if attempt.record.lapses >= self._settings.max_attempts:
+            ending = Ending.failed(Interrupted())
+            return await self._attempts.close(attempt, ending, keep_earlier=True)
+        if attempt.record.stop or self._cut_by == "stopped":
+            return await self._attempts.close(attempt, Ending("stopped"), keep_earlier=True)
+        began = time.monotonic()
+        ending_or_none = await self._generate(attempt)
+        if ending_or_none is None:
+            return await self._give_up(attempt)
+        if not await self._attempts.close(attempt, ending_or_none):
+            # Too late, by a worker that was frozen: the queue entry is what the
+            # newer attempt lives by, should its worker die as well.
+            logger.warning("question %s: taken over before its end", attempt.question_id)
+            return False
+        _log_end(attempt, ending_or_none, time.monotonic() - began)
+        return True
+
+    async def _give_up(self, attempt: Attempt) -> bool:
+        """Leave the question to another worker, or to the one that has taken it over."""
+        if self._cut_by == "lost":
+            attempt.answer.abandon()
+        else:
+            await self._attempts.hand_over(attempt)
+            await insist(lambda: self._queue.release(self.delivery.entry_id))
+        number = attempt.record.attempt
+        logger.info("question %s: attempt %d %s", attempt.question_id, number, self._cut_by)
+        return False
+
+    async def _generate(self, attempt: Attempt) -> Ending | None:
+        """Let the model answer; None where it was cut short for another worker to go on.
+
+        The model has a task of its own: to cancel it closes the connection to
+        the provider and leaves this one free to write the END.
+        """
+        if self._cut_by:
+            return self._cut_short()
+        clock = asyncio.get_running_loop().time
+        settings = self._settings
+        self._latest = clock() + settings.answer_timeout_s
+        self._deadline = min(clock() + settings.model_first_piece_timeout_s, self._latest)
+        self._generation = generation = asyncio.create_task(self._write_pieces(attempt))
+        try:
+            while not generation.done() and not self._cut_by:
+                # The deadline moves with every piece, by this at the most.
+                left_s = min(self._deadline - clock(), settings.model_idle_timeout_s)
+                await asyncio.wait({generation}, timeout=max(0.0, left_s))
+                if clock() >= self._deadline and not generation.done():
+                    self.cut("silent")
+        finally:
+            await cancel([generation])
+            self._generation = None
+        return self._cut_short() if self._cut_by else self._outcome(generation)
+
+    def _cut_short(self) -> Ending | None:
+        if self._cut_by == "silent":
+            return Ending.failed(ModelTimeout())
+        return Ending("stopped") if self._cut_by == "stopped" else None
+
+    def _outcome(self, generation: asyncio.Task[str | None]) -> Ending:
+        try:
+            return Ending("done", finish_reason=generation.result())
+        except AppError as exc:
+            cause = type(exc.__cause__).__name__
+            logger.warning("question %s: %s (%s)", self.delivery.question_id, exc.code, cause)
+            return Ending.failed(exc)
+
+    async def _write_pieces(self, attempt: Attempt) -> str | None:
+        """Write the model's pieces as they come; returns its finish reason.
+
+        Only the model's silence counts against it, not the time for which
+        Redis keeps us waiting.
+        """
+        record, settings = attempt.record, self._settings
+        clock = asyncio.get_running_loop().time
+        patience_s = settings.model_first_piece_timeout_s
+        async with aclosing(self._chain.stream(record.topic, record.question)) as pieces:
+            while True:
+                self._deadline = min(clock() + patience_s, self._latest)
+                piece = await anext(pieces, None)
+                if not isinstance(piece, str):
+                    return piece.reason if piece else None
+                self._deadline = self._latest
+                await attempt.answer.append(piece)
+                patience_s = settings.model_idle_timeout_s
+
+
+def _log_end(attempt: Attempt, ending: Ending, seconds: float) -> None:
+    logger.info(
+        "question %s %s%s: attempt %d, %.2f s",
+        attempt.question_id,
+        ending.status,
+        f" ({ending.error['code']})" if ending.error else "",
+        attempt.record.attempt,
+        seconds,
+    )
