@@ -1,0 +1,153 @@
+"""Wires everything: what a server and a worker consist of, how they start and end."""
+
+import asyncio
+import logging
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from . import transport
+from .answers import Answers
+from .archive import Archive
+from .attempts import Attempts
+from .history import History
+from .housekeeping import Housekeeping
+from .http_api import MAX_BODY_BYTES, HttpApi, allow_every_origin, express_manners
+from .questions import Questions
+from .queue import WorkQueue
+from .run import Chain
+from .settings import Settings
+from .sockets import Sockets
+from .stops import Stops
+from .storage import Storage, connect
+from .tail import Tail
+from .tasks import Parts
+from .worker import Worker
+from .writer import AnswerWriter
+
+logger = logging.getLogger(__name__)
+
+ChainLoader = Callable[[Settings], Awaitable[Chain]]
+Connector = Callable[[str], Storage]
+
+
+async def load_openai_chain(settings: Settings) -> Chain:
+    """The real chain. LangChain takes a second to import, so a thread does it meanwhile."""
+
+    def load() -> Chain:
+        from .chain import openai_chain
+
+        return openai_chain(settings)
+
+    return await asyncio.to_thread(load)
+
+
+class Backend:
+    """The parts of a process around one Redis, wired; nothing runs and nothing is sent yet."""
+
+    def __init__(self, storage: Storage, settings: Settings, load_chain: ChainLoader) -> None:
+        questions = Questions(storage, settings.retention_s)
+        archive = Archive(storage.commands, settings.retention_s)
+        history = History(storage.commands, archive)
+        stops = Stops(storage)
+        self.storage = storage
+        self.settings = settings
+        self.tail = Tail(storage, settings.openai_stream)
+        self.writer = AnswerWriter(storage.writing, archive, settings.write_linger_ms / 1000)
+        attempts = Attempts(questions, history, self.writer)
+        self.answers = Answers(
+            stream=settings.openai_stream,
+            questions=questions,
+            history=history,
+            tail=self.tail,
+            attempts=attempts,
+            stops=stops,
+        )
+        self.housekeeping = Housekeeping(storage, settings.openai_stream, settings.retention_s)
+        self.worker = Worker(
+            settings=settings,
+            queue=WorkQueue(storage, _consumer_name()),
+            questions=questions,
+            attempts=attempts,
+            stops=stops,
+            load_chain=lambda: load_chain(settings),
+        )
+
+
+PARTS = web.AppKey("parts", Parts)
+DRAIN: web.AppKey[Callable[[], Awaitable[None]]] = web.AppKey("drain")
+
+
+def create_app(
+    settings: Settings,
+    *,
+    with_worker: bool = True,
+    connect: Connector = connect,
+    load_chain: ChainLoader = load_openai_chain,
+) -> web.Application:
+    """The backend as an aiohttp application: Socket.IO, HTTP, and by default a worker.
+
+    Before its runner is cleaned up, await `drain(app)`: it lets running
+    answers finish while their sockets are still open.
+    """
+    backend = Backend(connect(settings.redis_url), settings, load_chain)
+    http = HttpApi(backend.answers, settings)
+    sio = transport.create_socket_server(cors_origins="*")
+    sockets = Sockets(sio, backend.answers, settings)
+
+    runs = [backend.writer.run, backend.tail.run]
+    if with_worker:
+        runs += [backend.worker.run, backend.housekeeping.run]
+    parts = Parts(*runs)
+
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[express_manners])
+    app.on_response_prepare.append(allow_every_origin)
+    app.add_routes(http.routes())
+    app[PARTS] = parts
+
+    async def run_parts(app: web.Application) -> AsyncIterator[None]:
+        async with backend.storage, parts:
+            yield
+
+    async def close_readers(app: web.Application) -> None:
+        await sockets.close()
+
+    async def drain_parts() -> None:
+        http.refuse_questions()
+        sockets.refuse_questions()
+        if with_worker:
+            await backend.worker.drain(settings.shutdown_grace_s)
+
+    app[DRAIN] = drain_parts
+    app.cleanup_ctx.append(run_parts)
+    app.on_shutdown.append(close_readers)  # readers first, then the sockets below them
+    transport.attach(sio, app)
+    return app
+
+
+async def drain(app: web.Application) -> None:
+    """Refuse new questions, and let the worker finish or hand over what it has in work."""
+    await app[DRAIN]()
+
+
+@asynccontextmanager
+async def run_worker(
+    settings: Settings,
+    *,
+    connect: Connector = connect,
+    load_chain: ChainLoader = load_openai_chain,
+) -> AsyncIterator[tuple[Worker, Parts]]:
+    """Run a worker, with no server, while the block lasts."""
+    backend = Backend(connect(settings.redis_url), settings, load_chain)
+    parts = Parts(backend.writer.run, backend.worker.run, backend.housekeeping.run)
+    async with backend.storage, parts:
+        yield backend.worker, parts
+
+
+def _consumer_name() -> str:
+    """A name that no other process has or had, so that a dead one's leases run out."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,150 @@
+"""The HTTP side: an answer in one piece, health, the browser client, CORS as in Express."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+from aiohttp import hdrs, web
+
+from . import page, payloads
+from .answers import Answers
+from .errors import AppError, Busy, InvalidRequest, ShuttingDown, origin
+from .events import Transcript
+from .settings import Settings
+
+MAX_BODY_BYTES = 100 * 1024  # Express: "100kb"
+QUEUE_PATIENCE = 2  # times what an answer may take: how long a POST waits, with the queue
+SOCKET_PATH = "/socket.io/"
+
+logger = logging.getLogger(__name__)
+
+RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class HttpApi:
+    """The routes of one server process."""
+
+    def __init__(self, answers: Answers, settings: Settings) -> None:
+        self._answers = answers
+        self._settings = settings
+        self._draining = False
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes, to be added to an application."""
+        return [
+            web.post("/askQuestionWithoutStream", self._ask),
+            web.get("/healthz", self._healthz),
+            web.get("/readyz", self._readyz),
+            web.get(SOCKET_PATH + "{name:socket\\.io[a-z.]*\\.(?:js|map)}", _browser_client),
+        ]
+
+    def refuse_questions(self) -> None:
+        """Take no question any more, and say so on /readyz."""
+        self._draining = True
+
+    async def _ask(self, request: web.Request) -> web.Response:
+        try:
+            if self._draining:
+                raise ShuttingDown
+            transcript = await self._answer(request)
+        except InvalidRequest as exc:
+            return web.json_response({"output": "", "error": exc.payload}, status=400)
+        except AppError as exc:
+            return web.json_response({"error": exc.payload}, status=500)
+        if transcript.ending and transcript.ending.error:
+            return web.json_response({"error": transcript.ending.error}, status=500)
+        return web.json_response({"output": transcript.text})
+
+    async def _answer(self, request: web.Request) -> Transcript:
+        ask = payloads.parse_ask(
+            await _json_body(request),
+            max_topic_chars=self._settings.max_topic_chars,
+            max_question_chars=self._settings.max_question_chars,
+        )
+        record = await self._answers.ask(ask)
+        transcript = Transcript()
+        try:
+            async with (
+                asyncio.timeout(QUEUE_PATIENCE * self._settings.answer_timeout_s),
+                aclosing(self._answers.follow(record)) as entries,
+            ):
+                async for entry in entries:
+                    transcript.add(entry)
+        except TimeoutError:
+            raise Busy from None  # it is still answered, once a worker comes to it
+        return transcript
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        try:
+            if self._draining:
+                raise ShuttingDown
+            await self._answers.check()
+        except AppError as exc:
+            return web.json_response({"status": "unavailable", "error": exc.payload}, status=503)
+        return web.json_response({"status": "ready"})
+
+
+async def _json_body(request: web.Request) -> object:
+    """The body as JSON; raises InvalidRequest, and HTTPRequestEntityTooLarge past the bound."""
+    try:
+        return json.loads(await request.read())
+    except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested too deeply
+        raise InvalidRequest("The body has to be JSON.") from None
+
+
+async def _browser_client(request: web.Request) -> web.StreamResponse:
+    """The Socket.IO client for browsers: npm's copy where installed, else the CDN's."""
+    name = request.match_info["name"]
+    if name not in page.CLIENT_FILES:
+        raise web.HTTPNotFound
+    if file := page.socket_io_client_file(name):
+        return web.FileResponse(file)
+    raise web.HTTPFound(page.socket_io_client_url(name))
+
+
+@web.middleware
+async def express_manners(request: web.Request, handler: RouteHandler) -> web.StreamResponse:
+    """Answer preflights everywhere, and errors as JSON: what a page of the original expects."""
+    if request.method == hdrs.METH_OPTIONS and request.path != SOCKET_PATH:
+        return _preflight(request)
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed:
+        return _error(404, "not_found", "There is nothing here.")
+    except web.HTTPRequestEntityTooLarge:
+        return _error(413, "invalid_request", f"The body is over {MAX_BODY_BYTES} bytes.")
+    except web.HTTPException as exc:
+        if exc.status < 400:
+            raise
+        return _error(
+            exc.status, "not_found" if exc.status == 404 else "invalid_request", exc.reason
+        )
+    except Exception as exc:
+        logger.error("request failed: %s", origin(exc))
+        return web.json_response({"error": AppError().payload}, status=500)
+
+
+async def allow_every_origin(request: web.Request, response: web.StreamResponse) -> None:
+    """Set the CORS header on every response; the Socket.IO endpoint sets its own."""
+    if request.path != SOCKET_PATH:
+        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
+
+
+def _preflight(request: web.Request) -> web.Response:
+    headers = {
+        hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET,HEAD,PUT,PATCH,POST,DELETE",
+        hdrs.VARY: "Access-Control-Request-Headers",
+    }
+    if wanted := request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS):
+        headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = wanted
+    return web.Response(status=204, headers=headers)
+
+
+def _error(status: int, code: str, message: str) -> web.Response:
+    error = {"code": code, "message": message, "retryable": False}
+    return web.json_response({"error": error}, status=status)

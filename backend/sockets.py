@@ -1,0 +1,119 @@
+"""Socket.IO: parse, call, acknowledge."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import socketio
+
+from . import payloads, transport
+from .answers import Answers
+from .errors import AppError, IdTaken, ShuttingDown, origin
+from .events import Chunk, refusal
+from .readers import Readers
+from .record import Record
+from .settings import Settings
+
+OUTBOX_PACKETS = 64  # a reader waits until a socket has taken its packets, beyond so many
+
+logger = logging.getLogger(__name__)
+
+Ack = dict[str, Any]
+Handler = Callable[[str, Any], Awaitable[Ack]]
+
+
+class Sockets:
+    """Serves the events of the contract to the sockets of one server process."""
+
+    def __init__(self, sio: socketio.AsyncServer, answers: Answers, settings: Settings) -> None:
+        self._sio = sio
+        self._answers = answers
+        self._settings = settings
+        self._readers = Readers(answers, self._emit, settings.max_followed_per_socket)
+        self._refusing = False
+        sio.on("connect", self._connected)
+        sio.on("disconnect", self._disconnected)
+        sio.on("askQuestion", self._acknowledged(self._ask))
+        sio.on("resumeQuestion", self._acknowledged(self._resume))
+        sio.on("stopQuestion", self._acknowledged(self._stop))
+
+    def refuse_questions(self) -> None:
+        """Answer every new question with `busy` from now on; what runs can still be read."""
+        self._refusing = True
+
+    async def close(self) -> None:
+        """End every reader; on return no task of ours is left."""
+        self._refusing = True
+        await self._readers.close()
+
+    async def _connected(self, sid: str, environ: Any, auth: Any = None) -> None:
+        self._readers.open(sid)
+
+    async def _disconnected(self, sid: str, reason: Any = None) -> None:
+        # A disconnect is not a stop: the answer is finished, and kept for a resume.
+        await self._readers.drop(sid)
+
+    def _acknowledged(self, handler: Handler) -> Callable[..., Awaitable[Ack]]:
+        """Make an event handler of it that answers in every case."""
+
+        async def handle(sid: str, payload: Any = None, *rest: Any) -> Ack:
+            try:
+                return {"ok": True, **await handler(sid, payload)}
+            except Exception as exc:
+                error = _for_clients(exc)
+            if handler == self._ask:
+                await self._refuse(sid, payload, error)
+            return {"ok": False, "error": error.payload}
+
+        return handle
+
+    async def _ask(self, sid: str, payload: Any) -> Ack:
+        if self._refusing:
+            raise ShuttingDown
+        ask = payloads.parse_ask(
+            payload,
+            max_topic_chars=self._settings.max_topic_chars,
+            max_question_chars=self._settings.max_question_chars,
+        )
+        with self._readers.place(sid, ask.question_id):
+            record = await self._answers.ask(ask)
+            await self._readers.start(sid, record)
+        return _state(record)
+
+    async def _resume(self, sid: str, payload: Any) -> Ack:
+        resume = payloads.parse_resume(payload)
+        with self._readers.place(sid, resume.question_id):
+            record = await self._answers.find(resume.question_id)
+            await self._readers.start(sid, record, resume.after)
+        return _state(record)
+
+    async def _stop(self, sid: str, payload: Any) -> Ack:
+        return _state(await self._answers.stop(payloads.parse_stop(payload)))
+
+    async def _refuse(self, sid: str, payload: Any, error: AppError) -> None:
+        """Give a page that passes no callback what it waits for: START, one line, END."""
+        question_id = payloads.refused_id(None if isinstance(error, IdTaken) else payload)
+        for chunk in refusal(question_id, error.payload):
+            await self._emit(sid, chunk)
+
+    async def _emit(self, sid: str, chunk: Chunk) -> None:
+        await self._sio.emit("chunk", chunk, to=sid)
+        if transport.outbox_size(self._sio, sid) > OUTBOX_PACKETS:
+            await transport.outbox_drained(self._sio, sid)
+
+
+def _for_clients(exc: Exception) -> AppError:
+    """What a client is told about a failure; one that is ours alone goes to the log."""
+    if isinstance(exc, AppError):
+        return exc
+    logger.error("event handler failed: %s", origin(exc))
+    return AppError()
+
+
+def _state(record: Record) -> Ack:
+    state: Ack = {
+        "questionId": record.question_id,
+        "status": record.status,
+        "attempt": record.attempt,
+    }
+    return state | {"error": record.error} if record.error else state
