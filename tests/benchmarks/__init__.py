@@ -1,0 +1,1 @@
+"""Load programs that measure a running backend from outside."""
