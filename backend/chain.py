@@ -1,10 +1,11 @@
 """prompt | model | parser: the only module that knows LangChain."""
 
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
+import aiohttp
 import openai
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
@@ -77,9 +78,21 @@ class ModelChain:
     `topic` and the list of messages `question`.
     """
 
-    def __init__(self, model: BaseChatModel, prompt: Runnable[Any, Any] = PROMPT) -> None:
+    def __init__(
+        self,
+        model: BaseChatModel,
+        prompt: Runnable[Any, Any] = PROMPT,
+        *,
+        close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._model = model
         self._prompt = prompt
+        self._close = close
+
+    async def aclose(self) -> None:
+        """Close what the model holds open, such as idle connections to its provider."""
+        if self._close:
+            await self._close()
 
     async def stream(self, topic: str, question: str) -> AsyncGenerator[str | Finish]:
         """Give the pieces of an answer, and last the reason why it ended.
@@ -120,6 +133,9 @@ def failure_of(exc: Exception) -> ModelFailure:
             return exc
         case openai.RateLimitError():
             return ModelRateLimited()
+        case openai.APITimeoutError() if _has_cause(exc, aiohttp.ClientConnectorError):
+            # The client's aiohttp transport calls every failed connection a timeout.
+            return ModelUnavailable()
         case openai.APITimeoutError() | TimeoutError():
             return ModelTimeout()
         case openai.APIConnectionError() | openai.InternalServerError():
@@ -130,22 +146,31 @@ def failure_of(exc: Exception) -> ModelFailure:
             return ModelError()
 
 
+def _has_cause(exc: BaseException | None, kind: type[BaseException]) -> bool:
+    while exc and not isinstance(exc, kind):
+        exc = exc.__cause__
+    return exc is not None
+
+
 def openai_chain(settings: Settings) -> ModelChain:
     """The chain of the tutorial, with the provider that the settings name."""
     patience_s = max(settings.model_first_piece_timeout_s, settings.model_idle_timeout_s)
-    return ModelChain(
-        ChatOpenAI(
-            model=settings.openai_model,
-            api_key=settings.openai_api_key,  # type: ignore[arg-type]  # taken as a SecretStr
-            organization=settings.openai_organization or None,
-            base_url=settings.openai_base_url or None,
-            max_retries=settings.model_retries,
-            # The worker's own timeouts decide, between two pieces as well; this
-            # one only frees the connection where a cancellation could not.
-            timeout=patience_s + 5,
-            # Off: it is built on asyncio.wait_for, which before Python 3.12
-            # swallows a cancellation that meets a piece (seen with
-            # langchain-openai 1.7.3): a stop would go unheard.
-            stream_chunk_timeout=None,
-        )
+    # Ours, because the one that LangChain makes is shared, and never closed. Its
+    # aiohttp transport takes a third less time for each piece than the default one.
+    http_client = openai.DefaultAioHttpClient()
+    model = ChatOpenAI(
+        model=settings.openai_model,
+        api_key=settings.openai_api_key,  # type: ignore[arg-type]  # taken as a SecretStr
+        organization=settings.openai_organization or None,
+        base_url=settings.openai_base_url or None,
+        http_async_client=http_client,
+        max_retries=settings.model_retries,
+        # The worker's own timeouts decide, between two pieces as well; this
+        # one only frees the connection where a cancellation could not.
+        timeout=patience_s + 5,
+        # Off: it is built on asyncio.wait_for, which before Python 3.12
+        # swallows a cancellation that meets a piece (seen with
+        # langchain-openai 1.7.3): a stop would go unheard.
+        stream_chunk_timeout=None,
     )
+    return ModelChain(model, close=http_client.aclose)
