@@ -26,7 +26,7 @@ from .supervisor import supervised
 from .tasks import cancel
 
 # Connections get so long to end by themselves; answers have had their grace before.
-CONNECTION_GRACE_S = 2.0
+CONNECTION_GRACE_S = 1.0
 MAX_WORKERS = 64  # processes; more belong on other machines
 
 DESCRIPTION = """\

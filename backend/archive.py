@@ -12,7 +12,7 @@ import json
 from .events import Entry
 from .storage import Client
 
-PAGES_A_READ = 16  # a page is a second of an answer, or PAGE_CHARS of the writer
+PAGES_A_READ = 4  # a page is a second of an answer, or PAGE_CHARS of the writer
 
 
 def archive_key(question_id: str) -> str:

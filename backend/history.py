@@ -8,7 +8,8 @@ from .questions import question_key
 from .record import Record
 from .storage import Client
 
-PAGE = 500  # entries of the stream a read; they are handed on before the next ones are fetched
+# Entries of the stream a read. A reader whose socket does not read holds one page.
+PAGE = 200
 
 
 @dataclass(slots=True)

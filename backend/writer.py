@@ -16,7 +16,7 @@ from .archive import Archive
 from .events import Ending, Entry
 from .storage import Client, insist
 
-MAX_ENTRY_CHARS = 16_384  # a longer gathering is cut into several entries
+MAX_ENTRY_CHARS = 8_192  # a longer gathering is cut into several entries
 MAX_WAITING_CHARS = 1_048_576  # per answer: while Redis is away, the model waits beyond this
 FIRST_PIECE = 1  # its number: nobody waits longer than for this one
 PAGE_S = 1.0  # what stands in the stream is copied to the archive after so many seconds,
