@@ -62,7 +62,7 @@ def main() -> None:
     except SettingsError as exc:
         sys.exit(_complain(str(exc)))
     except OSError as exc:  # the port is taken, or may not be listened on
-        sys.exit(_complain(exc.strerror or str(exc)))
+        sys.exit(_complain(str(exc) if exc.filename else exc.strerror or str(exc)))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -226,7 +226,9 @@ class Backend:
         self.chain = ToldChain()
         self.url = ""
         self.app = create_app(
-            Settings(write_linger_ms=0, **settings), connect=embedded_redis, load_chain=self.chain.load
+            Settings(write_linger_ms=0, **settings),
+            connect=embedded_redis,
+            load_chain=self.chain.load,
         )
 
     @asynccontextmanager
