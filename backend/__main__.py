@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -158,7 +158,7 @@ async def _serve(settings: Settings, options: argparse.Namespace) -> None:
 async def _work(settings: Settings, options: argparse.Namespace) -> None:
     with _signals() as stopped:
         if options.until_eof:
-            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stopped.set)
+            _on_eof(stopped.set)
         async with run_worker(settings) as (worker, parts):
             _say("Worker:  waiting for questions")
             await _until_first(stopped.wait(), parts.fault())
@@ -219,6 +219,17 @@ def _signals() -> Iterator[asyncio.Event]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+
+
+def _on_eof(callback: Callable[[], None]) -> None:
+    """Call back once, when standard input ends; nothing is ever written to it."""
+    loop, standard_input = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def ended() -> None:
+        loop.remove_reader(standard_input)  # it would be reported again and again
+        callback()
+
+    loop.add_reader(standard_input, ended)
 
 
 def _raise_open_files() -> None:

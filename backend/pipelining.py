@@ -20,6 +20,7 @@ class Pipelining:
         self._redis = redis
         self._waiting: list[tuple[Command, asyncio.Future[Any]]] = []
         self._sending: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def send(self, *command: Any) -> Any:
         """Send a command and return its reply; raises what Redis or the connection raises.
@@ -38,6 +39,8 @@ class Pipelining:
         return replies
 
     def _queue(self, command: Command) -> asyncio.Future[Any]:
+        if self._closed:
+            raise ConnectionError("the storage is closed")
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         reply.add_done_callback(_look_at)
         self._waiting.append((command, reply))
@@ -46,7 +49,8 @@ class Pipelining:
         return reply
 
     async def aclose(self) -> None:
-        """Send nothing more; whoever still waits for a reply is cancelled."""
+        """Send nothing more; whoever still waits is cancelled, who comes later gets an error."""
+        self._closed = True
         if self._sending:
             await cancel([self._sending])
         for _, reply in self._waiting:

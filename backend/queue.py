@@ -21,6 +21,18 @@ GROUP = "OPENAI_WORKERS"
 RELEASED_IDLE_MS = 86_400_000
 RELEASED_AT_ONCE = 1_000  # entries; a worker has no more in work
 
+# A script, so that nobody is given a question between the look and the removal,
+# which would lose it. XINFO answers with names and values in turn.
+FORGET_CONSUMERS = """
+for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local of = {}
+  for i = 1, #consumer, 2 do of[consumer[i]] = consumer[i + 1] end
+  if of.pending == 0 and of.idle > tonumber(ARGV[2]) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], of.name)
+  end
+end
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -107,11 +119,8 @@ class WorkQueue:
 
 async def forget_consumers(redis: Client, idle_ms: int) -> None:
     """Remove consumers that have nothing pending and have not been heard of for so long."""
-    if not await redis.exists(STREAM):
-        return
-    for consumer in await redis.xinfo_consumers(STREAM, GROUP):
-        if consumer["pending"] == 0 and consumer["idle"] > idle_ms:
-            await redis.xgroup_delconsumer(STREAM, GROUP, consumer["name"])
+    if await redis.exists(STREAM):
+        await redis.eval(FORGET_CONSUMERS, 1, STREAM, GROUP, idle_ms)
 
 
 def _deliveries(entries: list[Any]) -> list[Delivery]:

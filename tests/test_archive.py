@@ -11,7 +11,15 @@ from tests.fakes.rig import DONE, end, open_answer, whole_answer
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
 
 RETENTION_S = 60
-ODD_TEXTS = ["", "naïve 😀", "\n\r\t\0", '{"a": [1]}', "<br/>;END:q", "\N{LINE SEPARATOR}", "x" * 9_000]
+ODD_TEXTS = [
+    "",
+    "naïve 😀",
+    "\n\r\t\0",
+    '{"a": [1]}',
+    "<br/>;END:q",
+    "\N{LINE SEPARATOR}",
+    "x" * 9_000,
+]
 
 
 @pytest.fixture

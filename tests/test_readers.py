@@ -22,13 +22,16 @@ class ToldAnswers(Answers):
         self.told: asyncio.Queue[Entry | Exception] = asyncio.Queue()
         self.followed: list[str | None] = []  # where each reader has begun
         self.ended = 0
+        self._begun = asyncio.Condition()
         self.unwinding = asyncio.Event()
         self.may_unwind = asyncio.Event()
         self.may_unwind.set()
 
     async def follow(self, record: Record, after: str | None = None) -> AsyncGenerator[Entry]:
         """Give what is told, up to the END; a reader that is cancelled takes its time."""
-        self.followed.append(after)
+        async with self._begun:
+            self.followed.append(after)
+            self._begun.notify_all()
         try:
             while True:
                 entry = await self.told.get()
@@ -41,6 +44,11 @@ class ToldAnswers(Answers):
             self.unwinding.set()
             await self.may_unwind.wait()
             self.ended += 1
+
+    async def following(self, times: int) -> None:
+        """Wait until so many readers in all have begun to follow."""
+        async with asyncio.timeout(PATIENCE_S), self._begun:
+            await self._begun.wait_for(lambda: len(self.followed) >= times)
 
     def say(self, *entries: Entry | Exception) -> None:
         """Go on with the answer."""
@@ -103,13 +111,6 @@ def running() -> list[asyncio.Task[Any]]:
     return [task for task in asyncio.all_tasks() if "Readers._forward" in repr(task)]
 
 
-async def until_following(answers: ToldAnswers, times: int) -> None:
-    """Wait until so many readers have begun to follow."""
-    async with asyncio.timeout(PATIENCE_S):
-        while len(answers.followed) < times:
-            await asyncio.sleep(0)
-
-
 async def test_entries_are_sent_as_chunks(
     readers: Readers, answers: ToldAnswers, socket: Socket
 ) -> None:
@@ -169,7 +170,7 @@ async def test_dropping_ends_all_readers_of_that_socket_alone(
     readers.open("other")
     for sid in ("sid", "sid", "other"):
         await readers.start(sid, record())
-    await until_following(answers, 3)
+    await answers.following(3)
     await readers.drop("sid")
     assert (answers.ended, len(running())) == (2, 1)
     await readers.close()
@@ -184,7 +185,7 @@ async def test_dropping_twice_and_unknown_is_dropping(readers: Readers) -> None:
 async def test_after_the_close_nothing_starts(readers: Readers, answers: ToldAnswers) -> None:
     """On return no reader is left; what is looked up just then starts none. Closing may repeat."""
     await readers.start("sid", record())
-    await until_following(answers, 1)
+    await answers.following(1)
     await readers.close()
     await readers.start("sid", record())
     await readers.close()
@@ -196,14 +197,14 @@ async def test_readers_never_overlap(readers: Readers, answers: ToldAnswers) -> 
     """The reader that is replaced has ended before the next one begins."""
     asked = record()
     await readers.start("sid", asked)
-    await until_following(answers, 1)
+    await answers.following(1)
     answers.may_unwind.clear()
     replacing = asyncio.create_task(readers.start("sid", asked))
     await answers.unwinding.wait()
     assert len(answers.followed) == 1
     answers.may_unwind.set()
     await replacing
-    await until_following(answers, 2)
+    await answers.following(2)
     assert answers.ended == 1
     await readers.close()
 
@@ -228,7 +229,7 @@ async def test_a_socket_that_goes_while_its_reader_is_replaced_gets_none(
     """Gone while the old reader still unwinds, a socket is left without a new one."""
     asked = record()
     await readers.start("sid", asked)
-    await until_following(answers, 1)
+    await answers.following(1)
     answers.may_unwind.clear()
     replacing = asyncio.create_task(readers.start("sid", asked))
     await answers.unwinding.wait()

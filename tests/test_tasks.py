@@ -1,6 +1,7 @@
 """Tasks and their ends: cancelled until they have ended, their faults looked at, none left over."""
 
 import asyncio
+import contextlib
 import gc
 from typing import Any
 
@@ -86,10 +87,9 @@ async def test_results_are_dropped() -> None:
     """What a task returns in place of being cancelled, or had returned before, is no concern."""
 
     async def unmoved() -> str:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await work()
-        except asyncio.CancelledError:
-            return "a result"
+        return "a result"
 
     work = Work()
     task = asyncio.create_task(unmoved())
@@ -146,11 +146,15 @@ async def test_parts_live_as_long_as_the_block() -> None:
 
 async def test_parts_end_when_the_block_fails() -> None:
     """A fault in the block ends the parts, and goes on."""
-    work = Work()
-    with pytest.raises(RuntimeError, match="of the block"):
+
+    async def block() -> None:
         async with Parts(work):
             await work.begun.wait()
             raise RuntimeError("of the block")
+
+    work = Work()
+    with pytest.raises(RuntimeError, match="of the block"):
+        await block()
     assert work.told == 1
 
 
