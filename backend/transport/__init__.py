@@ -12,8 +12,8 @@ from typing import Any
 import socketio
 from aiohttp import web
 
-from .engine import NOOP_AFTER_S, PACKETS_PER_POST, Session
 from .server import Manager, MessagePacket, Server
+from .session import NOOP_AFTER_S, PACKETS_PER_POST, Session
 
 __all__ = [
     "NOOP_AFTER_S",

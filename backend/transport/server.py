@@ -8,7 +8,8 @@ import socketio
 from socketio import packet as sio_packet
 
 from ..errors import origin
-from .engine import Engine, Environ, Session
+from .engine import Engine, Environ
+from .session import Session
 
 ATTACHMENTS = 10  # binary parts of one packet; Node's parser allows as many
 
