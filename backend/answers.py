@@ -10,7 +10,8 @@ from contextlib import aclosing
 from . import queue
 from .attempts import Attempts
 from .errors import Expired, IdTaken
-from .events import Ending, Entry, Fold, entry_order
+from .events import Ending, Entry, entry_order
+from .fold import Fold
 from .history import History, Place
 from .payloads import Ask
 from .questions import Questions

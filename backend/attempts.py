@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import Expired
-from .events import Ending, Transcript
+from .events import Ending
+from .fold import Transcript
 from .history import History
 from .questions import Questions
 from .record import Record

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from .archive import Archive
-from .events import Entry, Transcript, entry_order
+from .events import Entry, entry_order
+from .fold import Transcript
 from .questions import question_key
 from .record import Record
 from .storage import Client

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from . import page, payloads
 from .answers import Answers
 from .errors import AppError, Busy, InvalidRequest, ShuttingDown, origin
-from .events import Transcript
+from .fold import Transcript
 from .settings import Settings
 
 MAX_BODY_BYTES = 100 * 1024  # Express: "100kb"

@@ -4,7 +4,8 @@ import pytest
 
 from backend.archive import PAGES_A_READ, Archive, archive_key
 from backend.errors import ModelTimeout
-from backend.events import Ending, Entry, Transcript
+from backend.events import Ending, Entry
+from backend.fold import Transcript
 from backend.storage import Storage
 from tests.fakes.rig import DONE, end, open_answer, whole_answer
 

@@ -16,8 +16,6 @@ from backend.events import (
     FINAL_STATUSES,
     Ending,
     Entry,
-    Fold,
-    Transcript,
     end_label,
     entry_order,
     failure,
@@ -26,6 +24,7 @@ from backend.events import (
     refusal,
     start_label,
 )
+from backend.fold import Fold, Transcript
 
 QUESTION_ID = "6f1c9f5e-3c0b-4a57-9d3e-6a2f0c6b1d11"
 START = "START:6f1c9f5e-3c0b-4a57-9d3e-6a2f0c6b1d11;<br/>"

@@ -7,7 +7,8 @@ import pytest
 
 from backend.archive import archive_key
 from backend.errors import ModelTimeout
-from backend.events import Ending, Entry, Transcript, end_label, start_label
+from backend.events import Ending, Entry, end_label, start_label
+from backend.fold import Transcript
 from backend.storage import Storage, connect
 from backend.tasks import cancel
 from backend.writer import MAX_ENTRY_CHARS, AnswerInProgress

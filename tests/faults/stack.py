@@ -14,7 +14,8 @@ import aiohttp
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from redis.asyncio import Redis
 
-from backend.events import Entry, Transcript
+from backend.events import Entry
+from backend.fold import Transcript
 from backend.queue import GROUP, STREAM
 from tests.fakes.client import PATIENCE_S, Answer, Client
 from tests.fakes.openai_endpoint import OpenAIEndpoint, Script

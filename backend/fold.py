@@ -1,0 +1,83 @@
+"""The fold that makes an answer of its entries.
+
+Pure: no I/O, no clock. An answer is the fold of its entries in stream order;
+every reader, anywhere, comes to the same text.
+"""
+
+from .errors import Expired
+from .events import Ending, Entry
+
+
+class Fold:
+    """Decides, entry by entry in stream order, what belongs to one answer.
+
+    The newest START decides the current attempt. Entries of older attempts,
+    numbers already seen, and all that follows the first END of the current
+    attempt are ignored, so that a retried write, a second delivery or a worker
+    that lost its lease cannot change the answer.
+    """
+
+    __slots__ = ("attempt", "ending", "next_number")
+
+    def __init__(self, attempt: int = 0, next_number: int = 0) -> None:
+        self.attempt = attempt
+        self.next_number = next_number
+        self.ending: Ending | None = None
+
+    def admits(self, entry: Entry) -> bool:
+        """Whether this entry is the next one of the answer; if so, it is counted.
+
+        Raises Expired where an entry before this one is missing: an answer is
+        never shown with a hole in it.
+        """
+        if self.ending or entry.attempt < self.attempt:
+            return False
+        if entry.attempt > self.attempt:
+            if not entry.is_start:
+                raise Expired
+            self.attempt, self.next_number = entry.attempt, 0
+        if entry.number < self.next_number:
+            return False
+        if entry.number > self.next_number:
+            raise Expired
+        self.next_number += 1
+        self.ending = entry.ending
+        return True
+
+
+class Transcript:
+    """What an answer consists of so far: the fold, with the text and the ids it was read from."""
+
+    def __init__(self) -> None:
+        self.fold = Fold()
+        self.start_id = ""
+        self.last_id = ""
+        self._pieces: list[str] = []
+        self._said_before = ""
+
+    def add(self, entry: Entry) -> None:
+        """Take the next entry of the stream in; raises Expired at a hole."""
+        if not self.fold.admits(entry):
+            return
+        self.last_id = entry.id
+        if entry.is_start:
+            self.start_id = entry.id
+            self._said_before = self.last_words
+            self._pieces.clear()
+        elif entry.is_piece:
+            self._pieces.append(entry.text)
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the answer ended; None while it has not."""
+        return self.fold.ending
+
+    @property
+    def text(self) -> str:
+        """The answer without its labels."""
+        return "".join(self._pieces)
+
+    @property
+    def last_words(self) -> str:
+        """The text of the last attempt that has said anything."""
+        return self.text or self._said_before
