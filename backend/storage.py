@@ -94,7 +94,12 @@ def _client(url: str, connections: int) -> Client:
 
 @asynccontextmanager
 async def answering_within(seconds: float) -> AsyncIterator[None]:
-    """Bound the storage calls of a client's request: raises StorageUnavailable, late or failed."""
+    """Bound the storage calls of a client's request: raises StorageUnavailable, late or failed.
+
+    Exact for what goes through `pipelining`. A command of redis-py itself may
+    swallow the cancellation in the moment of sending, before Python 3.12, and
+    ends with SOCKET_TIMEOUT_S then.
+    """
     try:
         async with asyncio.timeout(seconds):
             yield

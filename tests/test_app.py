@@ -67,8 +67,9 @@ class SharedRedis:
         self._opened = embedded_redis()
 
     def connect(self, url: str) -> Storage:
-        """The same clients every time; closing them does no harm, they open again."""
-        return self._opened
+        """A storage of its own around the same clients, which open again after a close."""
+        opened = self._opened
+        return Storage(opened.commands, opened.writing, opened.blocking)
 
 
 class Untouchable:

@@ -146,7 +146,7 @@ async def test_a_frozen_redis_bounds_many_requests_alike(
 
     async def request() -> None:
         async with answering_within(0.15):
-            await own_storage.commands.ping()
+            await own_storage.pipelining.send("PING")
 
     await own_storage.commands.ping()
     own_redis.pause()

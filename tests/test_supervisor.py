@@ -87,6 +87,7 @@ class Stage:
     async def open(self) -> AsyncIterator["Stage"]:
         """Wait for stand-ins while the block lasts."""
         (self.directory / "backend").mkdir()
+        (self.directory / "backend" / "__init__.py").touch()  # or an installed one goes first
         (self.directory / "backend" / "__main__.py").write_text(STAND_IN)
         server = await asyncio.start_server(self._appear, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
