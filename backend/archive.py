@@ -2,9 +2,9 @@
 
 The stream holds the entries of everybody, in the order of writing. To find one
 answer in it again takes as long as all that was written meanwhile. So a worker
-also keeps, page by page, what it has written for a question, in a list of its own. The
-stream stays the truth: a page only repeats entries, with their ids, and what it
-does not cover yet, the last second at most, is read from the stream.
+also keeps, page by page, what it has written for a question, in a list of its own. A
+page only repeats entries, with their ids; where it and the stream differ, the stream is
+right. What no page covers yet, the last second at most, is read from the stream.
 """
 
 import json

@@ -11,10 +11,10 @@ from .events import Ending, Entry
 class Fold:
     """Decides, entry by entry in stream order, what belongs to one answer.
 
-    The newest START decides the current attempt. Entries of older attempts,
-    numbers already seen, and all that follows the first END of the current
-    attempt are ignored, so that a retried write, a second delivery or a worker
-    that lost its lease cannot change the answer.
+    A START with a higher attempt begins anew. Whatever comes from before it,
+    has come already, or comes behind the END that closed the attempt does not
+    count. A write that was repeated, or a worker that does not know yet that it
+    was replaced, can therefore do no harm.
     """
 
     __slots__ = ("attempt", "ending", "next_number")
@@ -27,8 +27,8 @@ class Fold:
     def admits(self, entry: Entry) -> bool:
         """Whether this entry is the next one of the answer; if so, it is counted.
 
-        Raises Expired where an entry before this one is missing: an answer is
-        never shown with a hole in it.
+        Raises Expired where an entry before this one is missing: half an answer
+        that looks like a whole one would be worse than none.
         """
         if self.ending or entry.attempt < self.attempt:
             return False

@@ -40,7 +40,7 @@ class Place:
         """Move behind these entries of the archive; returns those that count.
 
         Where one is missing the archive is of no use any more: it was deleted
-        or evicted, and has begun anew. The stream, which is the truth, is not.
+        or evicted, and has begun anew. The stream has it all the same.
         """
         counting: list[Entry] = []
         for entry in entries:

@@ -50,7 +50,7 @@ class Sockets:
         self._readers.open(sid)
 
     async def _disconnected(self, sid: str, reason: Any = None) -> None:
-        # A disconnect is not a stop: the answer is finished, and kept for a resume.
+        # The worker goes on: whoever comes back finds the whole answer.
         await self._readers.drop(sid)
 
     def _acknowledged(self, handler: Handler) -> Callable[..., Awaitable[Ack]]:

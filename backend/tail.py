@@ -1,7 +1,7 @@
 """The shared tail: one blocking read per process, fanned out by question.
 
-However many answers are followed, one connection reads the stream, every entry
-is read once, and a follower costs no more than what it has not yet taken.
+A hundred followers are one connection to Redis, not a hundred, and an entry comes
+over it once. What a follower has not taken yet is bounded.
 """
 
 import asyncio

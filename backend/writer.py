@@ -1,9 +1,9 @@
-"""Appends answers to the stream: one writer per process, with natural batching.
+"""Appends answers to the stream: one writer a process, which never has two writes under way.
 
-Whatever gathers while a write is on its way goes out together with the next
-one. So the first piece goes at once, under light load every piece is an entry
-of its own, and under heavy load writes grow larger instead of later. A short
-pause between two writes lets the pieces of many answers share one.
+What comes in during a write waits for the next, and shares it with the pieces
+of all other answers. A first piece therefore never waits for company, a quiet
+server writes piece by piece, and a busy one needs fewer commands a piece. A
+short pause between two writes helps the busy one along.
 """
 
 import asyncio

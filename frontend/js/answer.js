@@ -1,9 +1,9 @@
 /**
  * The fold that makes an answer of its entries: pure, and the same as the server's.
  *
- * The newest START decides the attempt. Entries of older attempts, numbers
- * already seen, and all that follows the END are ignored. Each function returns
- * the answer it was given where nothing changes.
+ * A START with a higher attempt begins anew; what is older, has come before, or
+ * comes behind the END does not count. Each function returns the answer it was
+ * given where nothing changes.
  */
 
 const FINAL = new Set(["done", "stopped", "failed"]);
