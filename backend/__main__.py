@@ -44,8 +44,6 @@ directory; the environment wins. OPENAI_API_KEY and REDIS_URL are required, unle
 with --demo. .env.example lists every setting with its default.
 """
 
-logger = logging.getLogger("backend")
-
 
 def main() -> None:
     """Run the command line; ends with status 2 and one line where something is set wrongly."""

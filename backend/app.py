@@ -1,7 +1,6 @@
 """Wires everything: what a server and a worker consist of, how they start and end."""
 
 import asyncio
-import logging
 import os
 import socket
 import uuid
@@ -28,8 +27,6 @@ from .tail import Tail
 from .tasks import Parts
 from .worker import Worker
 from .writer import AnswerWriter
-
-logger = logging.getLogger(__name__)
 
 ChainLoader = Callable[[Settings], Awaitable[Chain]]
 Connector = Callable[[str], Storage]
