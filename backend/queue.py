@@ -56,6 +56,7 @@ class WorkQueue:
         self._writing = storage.writing
         self._blocking = storage.blocking
         self._consumer = consumer
+        self._released: set[str] = set()  # by us; they may be somebody else's by now
 
     async def create_group(self) -> None:
         """Make sure that the group exists; it starts with the oldest question."""
@@ -97,6 +98,7 @@ class WorkQueue:
 
     async def release(self, entry_id: str) -> None:
         """Give an entry back for others to claim at once."""
+        self._released.add(entry_id)
         await self._redis.xclaim(
             STREAM, GROUP, self._consumer, 0, [entry_id], idle=RELEASED_IDLE_MS, justid=True
         )
@@ -114,7 +116,10 @@ class WorkQueue:
             STREAM, GROUP, min="-", max="+", count=RELEASED_AT_ONCE, consumername=self._consumer
         )
         for entry in pending:
-            await self.release(entry["message_id"])
+            # A renewal under way may have brought one back under our name that was
+            # released and is being answered: to release it again would take it away.
+            if entry["message_id"] not in self._released:
+                await self.release(entry["message_id"])
 
 
 async def forget_consumers(redis: Client, idle_ms: int) -> None:
