@@ -33,11 +33,11 @@ PATIENCE_S = 10.0  # starting a process takes a while on a machine under load
 
 STAND_IN = """
 import json, os, signal, socket, sys
-told = socket.create_connection(("127.0.0.1", int(os.environ["STAND_IN_PORT"]))).makefile("rw")
+told = socket.create_connection(("127.0.0.1", int(os.environ["STAND_IN_PORT"])))
 
 def report(what, *facts):
-    told.write(json.dumps([what, *facts]) + "\\n")
-    told.flush()
+    # Unbuffered, because a signal may interrupt it.
+    told.sendall((json.dumps([what, *facts]) + "\\n").encode())
 
 if os.environ["STAND_IN_STUBBORN"] == "yes":
     signal.signal(signal.SIGTERM, lambda *_: report("ignored"))
