@@ -9,15 +9,17 @@ from contextlib import aclosing
 
 from . import queue
 from .attempts import Attempts
+from .delivery import Delivery
 from .errors import Expired, IdTaken
 from .events import Ending, Entry, entry_order
 from .fold import Fold
 from .history import History, Place
-from .payloads import Ask
+from .payloads import EVERYBODY, Ask
 from .questions import Questions
 from .record import Record
 from .stops import Stops
 from .storage import answering_within, insist
+from .streams import is_own
 from .tail import Feed, Tail
 
 REQUEST_TIMEOUT_S = 1.8  # Redis is given so long to accept, find or mark a question
@@ -32,14 +34,14 @@ class Answers:
     def __init__(
         self,
         *,
-        stream: str,
+        delivery: Delivery,
         questions: Questions,
         history: History,
         tail: Tail,
         attempts: Attempts,
         stops: Stops,
     ) -> None:
-        self._stream = stream
+        self._delivery = delivery
         self._questions = questions
         self._history = history
         self._tail = tail
@@ -50,10 +52,10 @@ class Answers:
         """Raise StorageUnavailable unless a question could be accepted and followed now."""
         async with answering_within(REQUEST_TIMEOUT_S):
             await self._questions.ping()
-        _ = self._tail.position
+        self._tail.require()
 
-    async def ask(self, ask: Ask) -> Record:
-        """Queue a question, or find it where it was asked before.
+    async def ask(self, ask: Ask, user_id: str = EVERYBODY) -> Record:
+        """Queue a user's question, or find it where it was asked before.
 
         On return it stands in Redis and will be answered. Raises IdTaken
         where the id belongs to another question, and
@@ -62,8 +64,10 @@ class Answers:
         token = uuid.uuid4().hex
         async with answering_within(REQUEST_TIMEOUT_S):
             await self._tail.begun()
+            stream = self._delivery.stream(ask.question_id, user_id)
+            cursor = self._tail.position(stream) or await self._delivery.prepare(stream)
             stored = await self._questions.create(
-                Record.queued(ask, self._stream, self._tail.position, token),
+                Record.queued(ask, stream, cursor, token, user_id),
                 queue.put(ask.question_id, token),
             )
         if not stored.asks(ask):
@@ -109,7 +113,8 @@ class Answers:
                 yield entry
             if record.ended and not reading.closed:
                 raise Expired
-            with self._tail.subscribe(record.question_id) as feed:
+            position = reading.place.position
+            async with self._tail.subscribe(record.stream, record.question_id, position) as feed:
                 async for entry in self._live(reading, feed):
                     yield entry
 
@@ -119,7 +124,7 @@ class Answers:
         Anybody else reads from the start of the answer and skips up to `after`.
         """
         record, after = reading.record, reading.after
-        if after and self._is_recent(after):
+        if after and (reading.has_own_stream or self._is_recent(after)):
             entry = await self._history.entry(record.stream, after)
             # One of an older attempt says nothing about where this one is.
             if entry and (entry.question_id, entry.attempt) == (record.question_id, record.attempt):
@@ -128,7 +133,7 @@ class Answers:
     async def _catch_up(self, reading: "_Reading", until: str = "+") -> AsyncIterator[Entry]:
         """Give what stands in Redis, page by page, at the pace of whoever takes it."""
         place = reading.place
-        place.from_archive = not self._is_recent(place.position)
+        place.from_archive = not reading.has_own_stream and not self._is_recent(place.position)
         if place.from_archive:
             record = await insist(lambda: self._questions.read(reading.record.question_id))
             place.begin(record.attempt)
@@ -157,7 +162,7 @@ class Answers:
 
     def _is_recent(self, entry_id: str) -> bool:
         """Whether little can have been written since; ids begin with Redis's clock."""
-        return entry_order(self._tail.position)[0] - entry_order(entry_id)[0] <= RECENT_MS
+        return self._tail.clock_ms - entry_order(entry_id)[0] <= RECENT_MS
 
     async def _was_missed(self, reading: "_Reading") -> bool:
         """Whether the answer has ended without our seeing it, so that reading again may help.
@@ -191,6 +196,7 @@ class _Reading:
         self.after = after
         self.place = Place(record.cursor, record.attempt)
         self.last_own_id = record.cursor
+        self.has_own_stream = is_own(record.stream, record.question_id)
         self.reread = False
         self._fold = Fold()
         self._skip_until = entry_order(after) if after else (0, 0)

@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from . import transport
+from .acknowledged import AcknowledgedDelivery
 from .answers import Answers
 from .archive import Archive
 from .attempts import Attempts
+from .delivery import Delivery, PlainDelivery
 from .history import History
 from .housekeeping import Housekeeping
 from .http_api import MAX_BODY_BYTES, HttpApi, allow_every_origin, express_manners
@@ -23,6 +25,7 @@ from .settings import Settings
 from .sockets import Sockets
 from .stops import Stops
 from .storage import Storage, connect
+from .streams import Streams
 from .tail import Tail
 from .tasks import Parts
 from .worker import Worker
@@ -53,18 +56,27 @@ class Backend:
         stops = Stops(storage)
         self.storage = storage
         self.settings = settings
-        self.tail = Tail(storage, settings.openai_stream)
-        self.writer = AnswerWriter(storage.writing, archive, settings.write_linger_ms / 1000)
+        streams = Streams(settings.openai_stream)
+        always = streams.shared if settings.use_xread else None
+        self.tail = Tail(storage, always)
+        self.delivery = _delivery(storage, questions, settings)
+        self.writer = AnswerWriter(
+            storage.writing,
+            archive,
+            linger_s=settings.write_linger_ms / 1000,
+            keep_s=settings.keep_s,
+            retention_s=settings.retention_s,
+        )
         attempts = Attempts(questions, history, self.writer)
         self.answers = Answers(
-            stream=settings.openai_stream,
+            delivery=self.delivery,
             questions=questions,
             history=history,
             tail=self.tail,
             attempts=attempts,
             stops=stops,
         )
-        self.housekeeping = Housekeeping(storage, settings.openai_stream, settings.retention_s)
+        self.housekeeping = Housekeeping(storage, always, settings.retention_s)
         self.worker = Worker(
             settings=settings,
             queue=WorkQueue(storage, _consumer_name()),
@@ -73,6 +85,19 @@ class Backend:
             stops=stops,
             load_chain=lambda: load_chain(settings),
         )
+
+
+def _delivery(storage: Storage, questions: Questions, settings: Settings) -> Delivery:
+    """The one of the two modes that is on."""
+    if settings.use_xread:
+        return PlainDelivery(storage, Streams(settings.openai_stream))
+    return AcknowledgedDelivery(
+        storage,
+        questions,
+        base=settings.openai_stream,
+        keep_s=settings.keep_s,
+        lease_s=settings.lease_s,
+    )
 
 
 PARTS = web.AppKey("parts", Parts)
@@ -92,11 +117,11 @@ def create_app(
     answers finish while their sockets are still open.
     """
     backend = Backend(connect(settings.redis_url), settings, load_chain)
-    http = HttpApi(backend.answers, settings)
+    http = HttpApi(backend.answers, backend.delivery, settings)
     sio = transport.create_socket_server(cors_origins="*")
-    sockets = Sockets(sio, backend.answers, settings)
+    sockets = Sockets(sio, backend.answers, backend.delivery, settings)
 
-    runs = [backend.writer.run, backend.tail.run]
+    runs = [backend.writer.run, backend.tail.run, backend.delivery.run]
     if with_worker:
         runs += [backend.worker.run, backend.housekeeping.run]
     parts = Parts(*runs)

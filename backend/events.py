@@ -68,6 +68,7 @@ class ChunkMeta(TypedDict):
     error: NotRequired[ErrorPayload]
     finishReason: NotRequired[str]
     notice: NotRequired[bool]
+    redelivered: NotRequired[bool]
 
 
 Chunk = tuple[str, ChunkMeta]
@@ -157,7 +158,7 @@ class Entry:
             question_id, text, attempt, number, Ending(**ending[0]) if ending else None, entry_id
         )
 
-    def chunk(self) -> Chunk:
+    def chunk(self, *, redelivered: bool = False) -> Chunk:
         """The arguments of the `chunk` event for this entry."""
         meta: ChunkMeta = {
             "questionId": self.question_id,
@@ -165,6 +166,8 @@ class Entry:
             "attempt": self.attempt,
             "number": self.number,
         }
+        if redelivered:
+            meta["redelivered"] = True
         if self.ending:
             meta["status"] = self.ending.status
             if self.ending.error:

@@ -19,9 +19,10 @@ logger = logging.getLogger(__name__)
 class Housekeeping:
     """Removes what is older than `retention_s` from the streams."""
 
-    def __init__(self, storage: Storage, answer_stream: str, retention_s: float) -> None:
+    def __init__(self, storage: Storage, answer_stream: str | None, retention_s: float) -> None:
         self._redis = storage.commands
-        self._streams = (answer_stream, stops.STREAM)
+        # Streams of single users and questions are trimmed by who writes to them.
+        self._streams = [stream for stream in (answer_stream, stops.STREAM) if stream]
         self._retention_ms = round(retention_s * 1000)
         pause_s = retention_s / ROUNDS_PER_RETENTION
         self._pause_s = min(max(pause_s, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)

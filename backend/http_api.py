@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 
 from . import page, payloads
 from .answers import Answers
+from .delivery import Delivery, Receipt
 from .errors import AppError, Busy, InvalidRequest, ShuttingDown, origin
 from .fold import Transcript
 from .settings import Settings
@@ -26,8 +27,9 @@ RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class HttpApi:
     """The routes of one server process."""
 
-    def __init__(self, answers: Answers, settings: Settings) -> None:
+    def __init__(self, answers: Answers, delivery: Delivery, settings: Settings) -> None:
         self._answers = answers
+        self._delivery = delivery
         self._settings = settings
         self._draining = False
 
@@ -48,33 +50,40 @@ class HttpApi:
         try:
             if self._draining:
                 raise ShuttingDown
-            transcript = await self._answer(request)
+            transcript, receipts = await self._answer(request)
         except InvalidRequest as exc:
             return web.json_response({"output": "", "error": exc.payload}, status=400)
         except AppError as exc:
             return web.json_response({"error": exc.payload}, status=500)
-        if transcript.ending and transcript.ending.error:
-            return web.json_response({"error": transcript.ending.error}, status=500)
-        return web.json_response({"output": transcript.text})
+        response = _outcome(transcript)
+        await response.prepare(request)
+        await response.write_eof()
+        for receipt in receipts:
+            if receipt.received:
+                receipt.received()
+        return response
 
-    async def _answer(self, request: web.Request) -> Transcript:
+    async def _answer(self, request: web.Request) -> tuple[Transcript, list[Receipt]]:
         ask = payloads.parse_ask(
             await _json_body(request),
             max_topic_chars=self._settings.max_topic_chars,
             max_question_chars=self._settings.max_question_chars,
+            new_id=self._delivery.new_question_id,
         )
-        record = await self._answers.ask(ask)
-        transcript = Transcript()
+        record = await self._answers.ask(ask, payloads.EVERYBODY)
+        transcript, receipts = Transcript(), list[Receipt]()
         try:
             async with (
                 asyncio.timeout(QUEUE_PATIENCE * self._settings.answer_timeout_s),
+                self._delivery.handout(record, payloads.EVERYBODY, None) as handout,
                 aclosing(self._answers.follow(record)) as entries,
             ):
                 async for entry in entries:
+                    receipts.append(await handout.deliver(entry))
                     transcript.add(entry)
         except TimeoutError:
             raise Busy from None  # it is still answered, once a worker comes to it
-        return transcript
+        return transcript, receipts
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -87,6 +96,12 @@ class HttpApi:
         except AppError as exc:
             return web.json_response({"status": "unavailable", "error": exc.payload}, status=503)
         return web.json_response({"status": "ready"})
+
+
+def _outcome(transcript: Transcript) -> web.Response:
+    if transcript.ending and transcript.ending.error:
+        return web.json_response({"error": transcript.ending.error}, status=500)
+    return web.json_response({"output": transcript.text})
 
 
 async def _json_body(request: web.Request) -> object:

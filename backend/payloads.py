@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from .errors import InvalidRequest
 # other version is fine. The prefix is that of the consumer-group mode.
 _QUESTION_ID = re.compile(r"(?:Q-)?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ENTRY_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")  # well below 64 bits, far above any real id
+_USER_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # becomes a part of names in Redis
+EVERYBODY = "USER1"  # whoever does not say who they are; the original's example user
 # Control characters have no business in a prompt; white space does. Lone
 # surrogates, which JSON can smuggle in, cannot be written as UTF-8.
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -38,11 +41,17 @@ def new_question_id() -> str:
     return str(uuid.uuid4())
 
 
-def parse_ask(payload: Any, *, max_topic_chars: int, max_question_chars: int) -> Ask:
+def parse_ask(
+    payload: Any,
+    *,
+    max_topic_chars: int,
+    max_question_chars: int,
+    new_id: Callable[[], str] = new_question_id,
+) -> Ask:
     """Read `{topic, topicQuestion, questionId?}`; raises InvalidRequest saying what is wrong."""
     body = _object(payload)
     return Ask(
-        question_id=_question_id(body) if body.get("questionId") is not None else new_question_id(),
+        question_id=_question_id(body) if body.get("questionId") is not None else new_id(),
         topic=_text(body, "topic", max_topic_chars),
         question=_text(body, "topicQuestion", max_question_chars),
     )
@@ -62,6 +71,18 @@ def parse_stop(payload: Any) -> str:
     return _question_id(_object(payload))
 
 
+def is_question_id(value: object) -> bool:
+    """Whether this can be the id of a question, and a part of a key in Redis."""
+    return isinstance(value, str) and bool(_QUESTION_ID.fullmatch(value))
+
+
+def parse_user(auth: Any) -> str:
+    """The user whom a handshake's `auth` names, not verified; EVERYBODY where it names none."""
+    user_id = auth.get("userId") if isinstance(auth, dict) else None
+    valid = isinstance(user_id, str) and _USER_ID.fullmatch(user_id)
+    return str(user_id) if valid else EVERYBODY
+
+
 def refused_id(payload: Any) -> str:
     """The id under which a refused question is labelled: the client's own, if it is one."""
     try:
@@ -78,9 +99,9 @@ def _object(payload: Any) -> dict[str, Any]:
 
 def _question_id(body: dict[str, Any]) -> str:
     value = body.get("questionId")
-    if not isinstance(value, str) or not _QUESTION_ID.fullmatch(value):
+    if not is_question_id(value):
         raise InvalidRequest("questionId has to be a UUID.")
-    return value
+    return str(value)
 
 
 def _text(body: dict[str, Any], name: str, limit_chars: int) -> str:

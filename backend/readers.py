@@ -7,21 +7,30 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 
 from .answers import Answers
+from .delivery import Delivery, Receipt
 from .errors import AppError, Busy, Expired, origin
 from .events import Chunk, Entry, failure, notice
+from .receipts import Received
 from .record import Record
 from .tasks import cancel
 
 logger = logging.getLogger(__name__)
 
-Emit = Callable[[str, Chunk], Awaitable[None]]
+Emit = Callable[[str, Chunk, Received | None], Awaitable[None]]
 
 
 class Readers:
-    """Starts and ends readers. `emit` sends a chunk, and waits while the socket is behind."""
+    """Starts and ends readers.
 
-    def __init__(self, answers: Answers, emit: Emit, most_per_socket: int) -> None:
+    `emit` sends a chunk, waits while the socket is behind, and calls what it is given
+    once the client has received the chunk.
+    """
+
+    def __init__(
+        self, answers: Answers, delivery: Delivery, emit: Emit, most_per_socket: int
+    ) -> None:
         self._answers = answers
+        self._delivery = delivery
         self._emit = emit
         self._most = most_per_socket
         self._tasks: dict[str, dict[str, asyncio.Task[None]]] = {}
@@ -58,32 +67,40 @@ class Readers:
             if not self._reserved[sid]:
                 del self._reserved[sid]
 
-    async def start(self, sid: str, record: Record, after: str | None = None) -> None:
-        """Start a reader, in place of one that the socket may have for this question."""
+    async def start(self, sid: str, user_id: str, record: Record, after: str | None = None) -> None:
+        """Start a reader, in place of one that the user's socket may have for this question."""
         readers = self._tasks.get(sid, {})
         while previous := readers.pop(record.question_id, None):
             await cancel([previous])
         if self._tasks.get(sid) is readers:  # else the socket has gone meanwhile
-            task = asyncio.create_task(self._forward(sid, record, after))
+            task = asyncio.create_task(self._forward(sid, user_id, record, after))
             readers[record.question_id] = task
             task.add_done_callback(lambda ended: _forget(readers, record.question_id, ended))
 
-    async def _forward(self, sid: str, record: Record, after: str | None) -> None:
+    async def _forward(self, sid: str, user_id: str, record: Record, after: str | None) -> None:
         """Send an answer to a socket, entry by entry."""
         attempt = max(1, record.attempt)
         try:
-            async with aclosing(self._answers.follow(record, after)) as entries:
+            async with (
+                self._delivery.handout(record, user_id, after) as handout,
+                aclosing(self._answers.follow(record, after)) as entries,
+            ):
                 async for entry in entries:
                     attempt = max(attempt, entry.attempt)
-                    for chunk in _chunks(entry):
-                        await self._emit(sid, chunk)
+                    await self._send(sid, entry, await handout.deliver(entry))
         except Exception as exc:
             if not isinstance(exc, Expired):
                 logger.error("question %s: reader failed: %s", record.question_id, origin(exc))
             error = exc if isinstance(exc, AppError) else AppError()
             # Of the attempt that is shown: an end of an older one would be ignored.
             for chunk in failure(record.question_id, attempt, error.payload):
-                await self._emit(sid, chunk)
+                await self._emit(sid, chunk, None)
+
+    async def _send(self, sid: str, entry: Entry, receipt: Receipt) -> None:
+        if entry.ending and entry.ending.error:  # before a failed END stands a line for people
+            line = notice(entry.question_id, entry.attempt, entry.ending.error)
+            await self._emit(sid, line, None)
+        await self._emit(sid, entry.chunk(redelivered=receipt.redelivered), receipt.received)
 
 
 def _forget(
@@ -91,10 +108,3 @@ def _forget(
 ) -> None:
     if readers.get(question_id) is task:
         del readers[question_id]
-
-
-def _chunks(entry: Entry) -> list[Chunk]:
-    """The chunks for an entry: before a failed END stands a line for people to read."""
-    if entry.ending and entry.ending.error:
-        return [notice(entry.question_id, entry.attempt, entry.ending.error), entry.chunk()]
-    return [entry.chunk()]

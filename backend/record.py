@@ -13,12 +13,13 @@ from typing import Any, get_args
 
 from .errors import ErrorPayload, Expired
 from .events import BEGINNING, Ending, Status, is_final, parse_error
-from .payloads import Ask
+from .payloads import EVERYBODY, Ask
 
 _JSON_NAMES = {
     "topic": "topic",
     "question": "topicQuestion",
     "question_id": "questionId",
+    "user_id": "userId",
     "stream": "streamName",
     "start_id": "streamStartMessageId",
     "end_id": "streamEndMessageId",
@@ -39,7 +40,7 @@ _JSON_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known about a question.
+    """What is known about a question, asked by `user_id`.
 
     `cursor` is an entry id that every entry of the answer comes after.
     `delivery` is the token of the queue entry that asks for the answer; an
@@ -67,9 +68,12 @@ class Record:
     ended_at_ms: int = 0
     error: ErrorPayload | None = None
     finish_reason: str | None = None
+    user_id: str = EVERYBODY
 
     @classmethod
-    def queued(cls, ask: Ask, stream: str, cursor: str, delivery: str) -> "Record":
+    def queued(
+        cls, ask: Ask, stream: str, cursor: str, delivery: str, user_id: str = EVERYBODY
+    ) -> "Record":
         """The record of a question that has just been asked."""
         return cls(
             ask.topic,
@@ -79,6 +83,7 @@ class Record:
             cursor=cursor,
             delivery=delivery,
             asked_at_ms=_now_ms(),
+            user_id=user_id,
         )
 
     @property

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from .streams import Streams
+
 
 class SettingsError(ValueError):
     """A setting is missing or wrong; the message names the variable."""
@@ -37,8 +39,12 @@ class Settings:
     host: str = _setting("", "address to listen on; empty: every interface, as the original")
     port: int = _setting(3000, "port of the backend; 0 picks a free one", low=0, high=65535)
     frontend_port: int = _setting(5400, "port of the page, with --with-frontend", low=0, high=65535)
-    openai_stream: str = _setting("OPENAI_STREAM", "the Redis stream that answers are written to")
-    use_xread: bool = _setting(True, "false: consumer groups, which are not built yet")
+    openai_stream: str = _setting(
+        "OPENAI_STREAM", "stream of answers; {questionId}, {userId} in it make many"
+    )
+    use_xread: bool = _setting(
+        True, "false: a stream and a consumer group for each user, with acknowledgements"
+    )
 
     # What a question may be.
     max_topic_chars: int = _setting(200, "longest topic, in characters", low=1, high=10_000)
@@ -81,6 +87,11 @@ class Settings:
         86_400.0, "seconds that answers are kept (24 h)", low=1, high=31_536_000
     )
 
+    @property
+    def keep_s(self) -> float:
+        """Seconds from its last START or END after which a stream has nothing worth keeping."""
+        return self.retention_s + self.answer_timeout_s
+
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
         """Read and check every setting.
@@ -95,6 +106,7 @@ class Settings:
                 values[setting.name] = _parse(name, raw, setting.type, setting.metadata)
         settings = cls(**values)
         settings._check_addresses()
+        settings._check_stream()
         return settings
 
     def _check_addresses(self) -> None:
@@ -107,8 +119,17 @@ class Settings:
                     f"{name} is not a valid address: it has to start with "
                     + " or ".join(f"{scheme}://" for scheme in schemes)
                 )
-        if not self.use_xread:
-            raise SettingsError("USE_XREAD=false is not supported yet; leave it out or say true")
+
+    def _check_stream(self) -> None:
+        try:
+            streams = Streams(self.openai_stream)
+        except ValueError as exc:
+            raise SettingsError(f"OPENAI_STREAM is not a valid name: {exc}") from None
+        if not (self.use_xread or streams.shared):
+            raise SettingsError(
+                "OPENAI_STREAM is the beginning of each user's stream with USE_XREAD=false,"
+                " and must not have anything in braces"
+            )
 
 
 def _is_url(url: str, schemes: tuple[str, ...]) -> bool:

@@ -8,9 +8,11 @@ import socketio
 
 from . import payloads, transport
 from .answers import Answers
+from .delivery import Delivery
 from .errors import AppError, IdTaken, ShuttingDown, origin
 from .events import Chunk, refusal
 from .readers import Readers
+from .receipts import Receipts, Received
 from .record import Record
 from .settings import Settings
 
@@ -25,11 +27,20 @@ Handler = Callable[[str, Any], Awaitable[Ack]]
 class Sockets:
     """Serves the events of the contract to the sockets of one server process."""
 
-    def __init__(self, sio: socketio.AsyncServer, answers: Answers, settings: Settings) -> None:
+    def __init__(
+        self,
+        sio: socketio.AsyncServer,
+        answers: Answers,
+        delivery: Delivery,
+        settings: Settings,
+    ) -> None:
         self._sio = sio
         self._answers = answers
+        self._delivery = delivery
         self._settings = settings
-        self._readers = Readers(answers, self._emit, settings.max_followed_per_socket)
+        self._readers = Readers(answers, delivery, self._emit, settings.max_followed_per_socket)
+        self._users: dict[str, str] = {}  # by socket
+        self._receipts: dict[str, Receipts] = {}
         self._refusing = False
         sio.on("connect", self._connected)
         sio.on("disconnect", self._disconnected)
@@ -47,10 +58,15 @@ class Sockets:
         await self._readers.close()
 
     async def _connected(self, sid: str, environ: Any, auth: Any = None) -> None:
+        self._users[sid] = payloads.parse_user(auth)
+        self._receipts[sid] = Receipts(lambda: transport.is_written(self._sio, sid))
         self._readers.open(sid)
 
     async def _disconnected(self, sid: str, reason: Any = None) -> None:
         # The worker goes on: whoever comes back finds the whole answer.
+        self._users.pop(sid, None)
+        if receipts := self._receipts.pop(sid, None):
+            receipts.close()
         await self._readers.drop(sid)
 
     def _acknowledged(self, handler: Handler) -> Callable[..., Awaitable[Ack]]:
@@ -74,17 +90,19 @@ class Sockets:
             payload,
             max_topic_chars=self._settings.max_topic_chars,
             max_question_chars=self._settings.max_question_chars,
+            new_id=self._delivery.new_question_id,
         )
+        user_id = self._user(sid)
         with self._readers.place(sid, ask.question_id):
-            record = await self._answers.ask(ask)
-            await self._readers.start(sid, record)
+            record = await self._answers.ask(ask, user_id)
+            await self._readers.start(sid, user_id, record)
         return _state(record)
 
     async def _resume(self, sid: str, payload: Any) -> Ack:
         resume = payloads.parse_resume(payload)
         with self._readers.place(sid, resume.question_id):
             record = await self._answers.find(resume.question_id)
-            await self._readers.start(sid, record, resume.after)
+            await self._readers.start(sid, self._user(sid), record, resume.after)
         return _state(record)
 
     async def _stop(self, sid: str, payload: Any) -> Ack:
@@ -96,10 +114,22 @@ class Sockets:
         for chunk in refusal(question_id, error.payload):
             await self._emit(sid, chunk)
 
-    async def _emit(self, sid: str, chunk: Chunk) -> None:
-        await self._sio.emit("chunk", chunk, to=sid)
-        if transport.outbox_size(self._sio, sid) > OUTBOX_PACKETS:
+    def _user(self, sid: str) -> str:
+        return self._users.get(sid, payloads.EVERYBODY)  # where it has gone meanwhile
+
+    async def _emit(self, sid: str, chunk: Chunk, received: Received | None = None) -> None:
+        """Send a chunk, and wait while the socket is behind.
+
+        `received` is called once the client has the chunk, perhaps long after.
+        """
+        receipts, is_end = self._receipts.get(sid), "status" in chunk[1]
+        to_call = receipts.note(received, at_once=is_end) if receipts and received else None
+        await self._sio.emit("chunk", chunk, to=sid, callback=to_call)
+        behind = transport.outbox_size(self._sio, sid)
+        if behind > OUTBOX_PACKETS or (behind and received and is_end):
             await transport.outbox_drained(self._sio, sid)
+        if receipts and received:
+            receipts.look()
 
 
 def _for_clients(exc: Exception) -> AppError:

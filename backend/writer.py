@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .archive import Archive
-from .events import Ending, Entry
+from .events import Ending, Entry, entry_order
 from .storage import Client, insist
+from .streams import is_own
 
 MAX_ENTRY_CHARS = 8_192  # a longer gathering is cut into several entries
 MAX_WAITING_CHARS = 1_048_576  # per answer: while Redis is away, the model waits beyond this
@@ -30,6 +31,7 @@ class AnswerInProgress:
         self.stream = stream
         self.question_id = question_id
         self.attempt = attempt
+        self.started_ms = 0  # Redis's time of the START, once it is written
         self._writer = writer
         self._number = 0
         self._waiting: list[str] = []
@@ -38,6 +40,7 @@ class AnswerInProgress:
         self._started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._ending: Ending | None = None
+        self._has_own_stream = is_own(stream, question_id)
         self._closed = False  # the END has been cut
         self._abandoned = False
         self._unpaged: list[Entry] = []
@@ -94,7 +97,12 @@ class AnswerInProgress:
         self._room.set()
         if entry.is_start:
             self._started.set_result(entry_id)
+            self.started_ms = entry_order(entry_id)[0]
         if self._abandoned:
+            return
+        if self._has_own_stream:  # which is its archive
+            if entry.ending:
+                self._ended.set_result(entry_id)
             return
         self._unpaged.append(dataclasses.replace(entry, id=entry_id))
         self._unpaged_chars += len(entry.text)
@@ -143,9 +151,19 @@ class Batch:
 class AnswerWriter:
     """Writes for all answers of the process at once."""
 
-    def __init__(self, redis: Client, archive: Archive, linger_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        redis: Client,
+        archive: Archive,
+        *,
+        keep_s: float,
+        retention_s: float,
+        linger_s: float = 0.0,
+    ) -> None:
         self._redis = redis
         self._archive = archive
+        self._keep_s = max(1, round(keep_s))
+        self._retention_s = max(1, round(retention_s))
         self._noted: dict[AnswerInProgress, None] = {}  # a set that keeps its order
         self._linger_s = linger_s
         self._wake = asyncio.Event()
@@ -206,8 +224,20 @@ class AnswerWriter:
                 pipe.xadd(answer.stream, entry.fields())
             for answer, page in batch.pages:
                 self._archive.add(pipe, answer.question_id, page)
+                if not page[-1].ending:  # somebody else's END has perhaps shortened it
+                    pipe.expire(answer.stream, self._keep_s)
+            for answer, entry in batch.entries:
+                if entry.is_start or entry.ending:
+                    self._bound(pipe, answer, self._retention_s if entry.ending else self._keep_s)
             replies: list[str] = await pipe.execute()
             return replies[: len(batch.entries)]
+
+    def _bound(self, pipe: Client, answer: AnswerInProgress, ttl_s: int) -> None:
+        """Let a stream expire once nobody writes to it; trim it by the clock of its own ids."""
+        pipe.expire(answer.stream, ttl_s)
+        if answer.started_ms:
+            oldest_ms = max(0, answer.started_ms - 1000 * self._retention_s)
+            pipe.xtrim(answer.stream, minid=str(oldest_ms), approximate=False)
 
 
 def _well_formed(text: str, *, final: bool) -> tuple[str, str]:

@@ -357,9 +357,9 @@ async def test_a_reader_that_leaves_is_forgotten(rig: Rig) -> None:
     """Closing a reader ends its subscription."""
     record = await rig.ask()
     reader = await live(rig, record)
-    assert rig.tail._feeds
+    assert rig.tail._streams[STREAM].feeds
     await cancel([reader])
-    assert rig.tail._feeds == {}
+    assert rig.tail._streams[STREAM].feeds == {}
 
 
 async def test_a_takeover_shows_the_new_attempt(rig: Rig) -> None:
@@ -534,7 +534,9 @@ async def test_a_missed_end_is_found_through_the_record(rig: Rig) -> None:
     record = await rig.begun(await rig.ask())
     entries = await rig.write(*open_answer(record.question_id, "one"))
     reader = await live(rig, record)
-    for feed in rig.tail._feeds.pop(record.question_id):  # as if the tail had passed it over
+    for feed in rig.tail._streams[STREAM].feeds.pop(
+        record.question_id
+    ):  # as if the tail had passed it over
         assert not feed.overrun
     entries += await rig.write(end(record.question_id, "one"))
     await rig.closed(record, entries)

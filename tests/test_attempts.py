@@ -33,7 +33,7 @@ async def begin(rig: Rig, record: Record) -> Attempt:
 
 async def say(rig: Rig, attempt: Attempt, text: str) -> None:
     """Write a piece, and wait until it stands in the stream."""
-    with rig.tail.subscribe(attempt.question_id) as feed:
+    async with rig.tail.subscribe(STREAM, attempt.question_id) as feed:
         await attempt.answer.append(text)
         async with asyncio.timeout(PATIENCE_S):
             while not any(entry.text == text for entry in await feed.take(PATIENCE_S)):

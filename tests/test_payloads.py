@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from backend.errors import InvalidRequest
 from backend.payloads import (
+    EVERYBODY,
     Ask,
     Resume,
     new_question_id,
     parse_ask,
     parse_resume,
     parse_stop,
+    parse_user,
     refused_id,
 )
 
@@ -336,3 +338,32 @@ def test_what_goes_on_can_be_stored(topic: str, question: str) -> None:
         return
     assert accepted.topic.encode().decode() == topic
     assert accepted.question.encode().decode() == question
+
+
+@pytest.mark.parametrize("user_id", ["ann", "USER1", "a.b-c_9", "x" * 64])
+def test_a_handshake_may_name_its_user(user_id: str) -> None:
+    """Letters, digits, dots, dashes and underscores make a user."""
+    assert parse_user({"userId": user_id}) == user_id
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        None,
+        {},
+        "ann",
+        ["ann"],
+        {"userId": None},
+        {"userId": 7},
+        {"userId": ""},
+        {"userId": "x" * 65},
+        {"userId": "a b"},
+        {"userId": "a:b"},
+        {"userId": "ann\n"},
+        {"userId": "{ann}"},
+        {"userId": ["ann"]},
+    ],
+)
+def test_whoever_names_none_is_everybody(auth: object) -> None:
+    """What cannot be a part of names in Redis is no user: such people share the original's."""
+    assert parse_user(auth) == EVERYBODY

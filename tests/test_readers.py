@@ -9,10 +9,11 @@ import pytest
 from backend.answers import Answers
 from backend.errors import Busy, Expired, ModelTimeout
 from backend.events import Chunk, Ending, Entry
-from backend.payloads import new_question_id
+from backend.payloads import EVERYBODY, new_question_id
 from backend.readers import Readers
+from backend.receipts import Received
 from backend.record import Record
-from tests.fakes.rig import PATIENCE_S, STREAM, end, new_ask, open_answer, whole_answer
+from tests.fakes.rig import PATIENCE_S, PLAIN, STREAM, end, new_ask, open_answer, whole_answer
 
 
 class ToldAnswers(Answers):
@@ -64,7 +65,7 @@ class Socket:
         self.sids: set[str] = set()
         self._received = asyncio.Condition()
 
-    async def emit(self, sid: str, chunk: Chunk) -> None:
+    async def emit(self, sid: str, chunk: Chunk, received: Received | None = None) -> None:
         """Take one chunk."""
         async with self._received:
             self.chunks.append(chunk)
@@ -93,7 +94,7 @@ def socket() -> Socket:
 @pytest.fixture
 def readers(answers: ToldAnswers, socket: Socket) -> Readers:
     """The readers of one open socket, `sid`, which may have two."""
-    readers = Readers(answers, socket.emit, 2)
+    readers = Readers(answers, PLAIN, socket.emit, 2)
     readers.open("sid")
     return readers
 
@@ -118,7 +119,7 @@ async def test_entries_are_sent_as_chunks(
     asked = record()
     entries = whole_answer(asked.question_id, "a", "b")
     answers.say(*entries)
-    await readers.start("sid", asked, "1-1")
+    await readers.start("sid", EVERYBODY, asked, "1-1")
     assert await socket.received(4) == [entry.chunk() for entry in entries]
     assert (answers.followed, socket.sids) == (["1-1"], {"sid"})
 
@@ -130,7 +131,7 @@ async def test_a_failed_end_is_announced(
     asked = record()
     failed = end(asked.question_id, attempt=2, ending=Ending.failed(ModelTimeout()))
     answers.say(failed)
-    await readers.start("sid", asked)
+    await readers.start("sid", EVERYBODY, asked)
     line, last = await socket.received(2)
     assert line[0] == ModelTimeout().payload["message"]
     assert line[1] == {"questionId": asked.question_id, "attempt": 2, "notice": True}
@@ -143,11 +144,11 @@ async def test_a_break_belongs_to_the_attempt_that_is_shown(
     """Where reading breaks off, the END is of the newest attempt that came, or is recorded."""
     asked = record(attempt=2)
     answers.say(*open_answer(asked.question_id, attempt=3), Expired())
-    await readers.start("sid", asked)
+    await readers.start("sid", EVERYBODY, asked)
     _, line, last = await socket.received(3)
     assert (line[1]["attempt"], last[1]["attempt"]) == (3, 3)
     answers.say(Expired())
-    await readers.start("sid", asked)
+    await readers.start("sid", EVERYBODY, asked)
     *_, line, last = await socket.received(5)
     assert (line[1]["attempt"], last[1]["attempt"]) == (2, 2)
 
@@ -156,9 +157,9 @@ async def test_a_socket_that_never_opened_gets_no_reader(
     readers: Readers, answers: ToldAnswers
 ) -> None:
     """For a socket that nobody knows, or knows any more, nothing is started."""
-    await readers.start("nobody", record())
+    await readers.start("nobody", EVERYBODY, record())
     await readers.drop("sid")
-    await readers.start("sid", record())
+    await readers.start("sid", EVERYBODY, record())
     assert running() == []
     assert answers.followed == []
 
@@ -169,7 +170,7 @@ async def test_dropping_ends_all_readers_of_that_socket_alone(
     """On return the readers of the socket have ended; those of others read on."""
     readers.open("other")
     for sid in ("sid", "sid", "other"):
-        await readers.start(sid, record())
+        await readers.start(sid, EVERYBODY, record())
     await answers.following(3)
     await readers.drop("sid")
     assert (answers.ended, len(running())) == (2, 1)
@@ -184,10 +185,10 @@ async def test_dropping_twice_and_unknown_is_dropping(readers: Readers) -> None:
 
 async def test_after_the_close_nothing_starts(readers: Readers, answers: ToldAnswers) -> None:
     """On return no reader is left; what is looked up just then starts none. Closing may repeat."""
-    await readers.start("sid", record())
+    await readers.start("sid", EVERYBODY, record())
     await answers.following(1)
     await readers.close()
-    await readers.start("sid", record())
+    await readers.start("sid", EVERYBODY, record())
     await readers.close()
     assert running() == []
     assert (len(answers.followed), answers.ended) == (1, 1)
@@ -196,10 +197,10 @@ async def test_after_the_close_nothing_starts(readers: Readers, answers: ToldAns
 async def test_readers_never_overlap(readers: Readers, answers: ToldAnswers) -> None:
     """The reader that is replaced has ended before the next one begins."""
     asked = record()
-    await readers.start("sid", asked)
+    await readers.start("sid", EVERYBODY, asked)
     await answers.following(1)
     answers.may_unwind.clear()
-    replacing = asyncio.create_task(readers.start("sid", asked))
+    replacing = asyncio.create_task(readers.start("sid", EVERYBODY, asked))
     await answers.unwinding.wait()
     assert len(answers.followed) == 1
     answers.may_unwind.set()
@@ -214,7 +215,7 @@ async def test_many_resumes_at_once_leave_one_reader(
 ) -> None:
     """However often a socket resumes at one moment, each piece comes once."""
     asked = record()
-    await asyncio.gather(*(readers.start("sid", asked) for _ in range(5)))
+    await asyncio.gather(*(readers.start("sid", EVERYBODY, asked) for _ in range(5)))
     await asyncio.sleep(0)
     assert len(running()) == 1
     answers.say(*whole_answer(asked.question_id, "a"))
@@ -228,10 +229,10 @@ async def test_a_socket_that_goes_while_its_reader_is_replaced_gets_none(
 ) -> None:
     """Gone while the old reader still unwinds, a socket is left without a new one."""
     asked = record()
-    await readers.start("sid", asked)
+    await readers.start("sid", EVERYBODY, asked)
     await answers.following(1)
     answers.may_unwind.clear()
-    replacing = asyncio.create_task(readers.start("sid", asked))
+    replacing = asyncio.create_task(readers.start("sid", EVERYBODY, asked))
     await answers.unwinding.wait()
     await readers.drop("sid")
     answers.may_unwind.set()

@@ -262,6 +262,7 @@ def test_the_keys_of_ours() -> None:
     """What is ours stands beside the original's keys; what is unknown is left out."""
     stored = json.loads(running().to_json())
     assert set(stored) - set(ORIGINAL) == {
+        "userId",
         "status",
         "attempt",
         "lapses",

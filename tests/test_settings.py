@@ -134,9 +134,27 @@ def test_a_switch_is_on_or_off(raw: str) -> None:
 
 
 @pytest.mark.parametrize("raw", ["false", "0", "no", "FALSE"])
-def test_consumer_groups_are_refused(raw: str) -> None:
-    """What is not built yet is refused at the start instead of doing something else."""
-    assert refusal(USE_XREAD=raw).startswith("USE_XREAD=false is not supported")
+def test_consumer_groups_are_a_switch(raw: str) -> None:
+    """Either mode of reading can be chosen."""
+    assert not Settings.from_env({"USE_XREAD": raw}).use_xread
+
+
+@pytest.mark.parametrize("name", ["answers", "a:{questionId}", "{userId}", "{userId}/{questionId}"])
+def test_streams_may_be_many(name: str) -> None:
+    """The stream's name may hold who asks, and what."""
+    assert Settings.from_env({"OPENAI_STREAM": name}).openai_stream == name
+
+
+@pytest.mark.parametrize("name", ["{user}", "a{", "{questionId}}", "{}"])
+def test_other_braces_in_a_stream_name_are_refused(name: str) -> None:
+    """A misspelt placeholder would put all answers into one stream with an odd name."""
+    assert refusal(OPENAI_STREAM=name).startswith("OPENAI_STREAM is not a valid name")
+
+
+def test_a_group_has_a_stream_of_its_own_kind() -> None:
+    """With consumer groups each user has a stream, so that a pattern says nothing."""
+    refused = refusal(USE_XREAD="false", OPENAI_STREAM="{questionId}")
+    assert refused.startswith("OPENAI_STREAM is the beginning")
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,12 @@ from backend.app import create_app, drain
 from backend.demo import embedded_redis
 from backend.errors import Expired
 from backend.events import Entry, Finish
-from backend.payloads import Ask, new_question_id
+from backend.payloads import EVERYBODY, Ask, new_question_id
 from backend.record import Record
 from backend.run import Chain
 from backend.settings import Settings
 from backend.sockets import OUTBOX_PACKETS, Sockets
+from tests.fakes.rig import PLAIN
 
 PATIENCE_S = 10.0  # all that is waited for comes at once; this is for machines under load
 WORDS = "somebodys-words"
@@ -627,7 +628,7 @@ class BrokenAnswers(Answers):
     def __init__(self) -> None:
         pass
 
-    async def ask(self, ask: Ask) -> NoReturn:
+    async def ask(self, ask: Ask, user_id: str = EVERYBODY) -> NoReturn:
         """Break."""
         raise RuntimeError(WORDS)
 
@@ -646,7 +647,7 @@ class BreakingAnswers(BrokenAnswers):
     def __init__(self, failure: Exception) -> None:
         self._failure = failure
 
-    async def ask(self, ask: Ask) -> Record:  # type: ignore[override]
+    async def ask(self, ask: Ask, user_id: str = EVERYBODY) -> Record:  # type: ignore[override]
         """Accept the question."""
         return Record.queued(ask, "OPENAI_STREAM", "0-0", "token")
 
@@ -661,7 +662,7 @@ async def client_of(answers: Answers) -> AsyncIterator[Client]:
     """A client of a server with these answers."""
     app = web.Application()
     sio = transport.create_socket_server()
-    sockets = Sockets(sio, answers, Settings())
+    sockets = Sockets(sio, answers, PLAIN, Settings())
     transport.attach(sio, app)
     async with listening(app) as url, connected(url) as client:
         yield client

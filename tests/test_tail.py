@@ -5,14 +5,15 @@ import gc
 import itertools
 import weakref
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 from redis.asyncio import Redis
 
 from backend.errors import StorageUnavailable
-from backend.events import Entry
+from backend.events import BEGINNING, Entry
 from backend.storage import Client, Storage, connect, insist
-from backend.tail import FEED_CHARS, FEED_ENTRIES, Feed
+from backend.tail import FEED_CHARS, FEED_ENTRIES, Feed, Tail
 from backend.tasks import cancel
 from tests.fakes.programs import RedisServer
 from tests.fakes.rig import (
@@ -52,14 +53,14 @@ async def take(feed: Feed, count: int) -> list[Entry]:
 
 async def test_a_feed_gets_every_entry_of_its_question(rig: Rig) -> None:
     """A subscriber receives what is written for its question, in order, with the ids of Redis."""
-    with rig.tail.subscribe("q") as feed:
+    async with rig.tail.subscribe(STREAM, "q") as feed:
         written = await rig.write(*whole_answer("q", "one", "two"))
         assert await take(feed, 4) == written
 
 
 async def test_a_feed_gets_nothing_of_other_questions(rig: Rig) -> None:
     """Two questions whose entries alternate do not see a word of each other."""
-    with rig.tail.subscribe("a") as feed_a, rig.tail.subscribe("b") as feed_b:
+    async with rig.tail.subscribe(STREAM, "a") as feed_a, rig.tail.subscribe(STREAM, "b") as feed_b:
         pairs = zip(open_answer("a", *"12345"), open_answer("b", *"12345"), strict=True)
         written = await rig.write(*itertools.chain(*pairs))
         assert await take(feed_a, 6) == written[0::2]
@@ -70,7 +71,7 @@ async def test_a_feed_gets_nothing_of_other_questions(rig: Rig) -> None:
 
 async def test_all_feeds_of_a_question_get_every_entry(rig: Rig) -> None:
     """Any number of tabs can follow one answer; what one takes is not missing for the other."""
-    with rig.tail.subscribe("q") as one, rig.tail.subscribe("q") as other:
+    async with rig.tail.subscribe(STREAM, "q") as one, rig.tail.subscribe(STREAM, "q") as other:
         written = await rig.write(*open_answer("q", "one", "two"))
         assert await take(one, 3) == written
         assert await take(other, 3) == written
@@ -78,8 +79,8 @@ async def test_all_feeds_of_a_question_get_every_entry(rig: Rig) -> None:
 
 async def test_a_feed_that_was_left_gets_nothing_more(rig: Rig) -> None:
     """Leaving the block ends one subscription, and no other one."""
-    with rig.tail.subscribe("q") as staying:
-        with rig.tail.subscribe("q") as leaving:
+    async with rig.tail.subscribe(STREAM, "q") as staying:
+        async with rig.tail.subscribe(STREAM, "q") as leaving:
             pass
         written = await rig.write(*open_answer("q", "one"))
         assert await take(staying, 2) == written
@@ -90,41 +91,38 @@ async def test_leaving_twice_in_any_order_leaves_no_trace(rig: Rig) -> None:
     """Subscriptions come and go; neither feeds nor questions stay behind in memory."""
     gone = []
     for number in range(100):
-        one = rig.tail.subscribe(f"q{number % 10}")
-        other = rig.tail.subscribe(f"q{number % 10}")
-        gone += [weakref.ref(one.__enter__()), weakref.ref(other.__enter__())]
-        one.__exit__(None, None, None)
-        other.__exit__(None, None, None)
-    del one, other
+        async with AsyncExitStack() as first, AsyncExitStack() as last:
+            for exits in (first, last):
+                subscription = rig.tail.subscribe(STREAM, f"q{number % 10}")
+                gone.append(weakref.ref(await exits.enter_async_context(subscription)))
+    del subscription
     await rig.tail_caught_up()
     gc.collect()
     assert [feed for feed in gone if feed()] == []
-    assert rig.tail._feeds == {}
+    assert rig.tail._streams[STREAM].feeds == {}
 
 
 async def test_a_subscription_is_left_by_a_fault_too(rig: Rig) -> None:
     """Whoever fails while subscribed is forgotten like anybody else."""
 
-    def fail() -> None:
-        with rig.tail.subscribe("q"):
+    async def fail() -> None:
+        async with rig.tail.subscribe(STREAM, "q"):
             raise LookupError
 
     with pytest.raises(LookupError):
-        fail()
-    assert rig.tail._feeds == {}
+        await fail()
+    assert rig.tail._streams[STREAM].feeds == {}
 
 
 async def test_followers_cost_no_reads(rig: Rig) -> None:
     """A hundred followers of a hundred questions share the one read."""
-    with rig.tail.subscribe("q") as feed:
-        others = [rig.tail.subscribe(str(number)) for number in range(100)]
-        for other in others:
-            other.__enter__()
-        before = rig.blocking.count("xread")
-        await rig.write(*open_answer("q"))
-        await take(feed, 1)
-        for other in others:
-            other.__exit__(None, None, None)
+    async with rig.tail.subscribe(STREAM, "q") as feed:
+        async with AsyncExitStack() as others:
+            for number in range(100):
+                await others.enter_async_context(rig.tail.subscribe(STREAM, str(number)))
+            before = rig.blocking.count("xread")
+            await rig.write(*open_answer("q"))
+            await take(feed, 1)
     assert rig.blocking.count("xread") - before <= 1
 
 
@@ -133,8 +131,8 @@ async def test_reading_begins_at_the_end_of_the_stream(storage: Storage) -> None
     rig = Rig(storage)
     old = await rig.write(*whole_answer("q", "old"))
     async with rig.running():
-        assert rig.tail.position == old[-1].id
-        with rig.tail.subscribe("q") as feed:
+        assert rig.tail.position(STREAM) == old[-1].id
+        async with rig.tail.subscribe(STREAM, "q") as feed:
             new = await rig.write(piece("new"))
             assert await take(feed, 1) == new
 
@@ -143,8 +141,8 @@ async def test_nothing_is_missed_between_position_and_feed(rig: Rig) -> None:
     """A feed begins right behind the position that it says it begins behind."""
     await rig.write(piece("before"))
     await rig.tail_caught_up()
-    with rig.tail.subscribe("q") as feed:
-        assert feed.position == rig.tail.position
+    async with rig.tail.subscribe(STREAM, "q") as feed:
+        assert feed.position == rig.tail.position(STREAM)
         after = await rig.write(piece("after"))
         assert await take(feed, 1) == after
 
@@ -152,7 +150,7 @@ async def test_nothing_is_missed_between_position_and_feed(rig: Rig) -> None:
 async def test_a_backlog_is_read_page_by_page(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """More entries at once than one read takes arrive in order."""
     monkeypatch.setattr("backend.tail.PAGE", 3)
-    with rig.tail.subscribe("q") as feed:
+    async with rig.tail.subscribe(STREAM, "q") as feed:
         async with rig.raw.pipeline(transaction=True) as pipe:
             for number in range(50):
                 pipe.xadd(STREAM, piece("x", number + 1).fields())
@@ -163,10 +161,11 @@ async def test_a_backlog_is_read_page_by_page(rig: Rig, monkeypatch: pytest.Monk
 async def test_nobody_subscribes_before_the_first_read(storage: Storage) -> None:
     """Without a position there is no seam to history, so that a subscriber is refused."""
     rig = Rig(storage)
-    with pytest.raises(StorageUnavailable), rig.tail.subscribe("q"):
-        pass
     with pytest.raises(StorageUnavailable):
-        _ = rig.tail.position
+        async with rig.tail.subscribe(STREAM, "q"):
+            pass
+    with pytest.raises(StorageUnavailable):
+        rig.tail.require()
 
 
 async def test_an_overrun_feed_is_empty_and_says_so() -> None:
@@ -234,7 +233,7 @@ async def test_a_stream_that_begins_anew_is_noticed(
 ) -> None:
     """A stream that was deleted and goes on with smaller ids is read from its beginning."""
     monkeypatch.setattr("backend.tail.BLOCK_MS", 20)
-    with rig.tail.subscribe("q") as feed:
+    async with rig.tail.subscribe(STREAM, "q") as feed:
         await rig.write(piece("old"))
         await take(feed, 1)
         await rig.raw.delete(STREAM)
@@ -249,7 +248,7 @@ async def test_a_stream_that_begins_anew_is_noticed(
 async def test_an_idle_stream_is_not_read_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Looking for a new beginning does not hand out anything twice."""
     monkeypatch.setattr("backend.tail.BLOCK_MS", 20)
-    with rig.tail.subscribe("q") as feed:
+    async with rig.tail.subscribe(STREAM, "q") as feed:
         await rig.write(piece("once"))
         await take(feed, 1)
         reads = rig.blocking.count("xread")
@@ -260,7 +259,7 @@ async def test_an_idle_stream_is_not_read_again(rig: Rig, monkeypatch: pytest.Mo
 async def test_a_trimmed_stream_goes_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that was trimmed to nothing gives its next entries as ever."""
     monkeypatch.setattr("backend.tail.BLOCK_MS", 20)
-    with rig.tail.subscribe("q") as feed:
+    async with rig.tail.subscribe(STREAM, "q") as feed:
         await rig.write(piece("old"))
         await take(feed, 1)
         await rig.raw.xtrim(STREAM, maxlen=0, approximate=False)
@@ -282,7 +281,7 @@ async def test_a_trimmed_stream_goes_on(rig: Rig, monkeypatch: pytest.MonkeyPatc
 )
 async def test_entries_of_other_programs_are_passed_over(rig: Rig, foreign: dict[str, str]) -> None:
     """What is no entry of ours reaches nobody, and does not stop the tail."""
-    with rig.tail.subscribe("q") as feed:
+    async with rig.tail.subscribe(STREAM, "q") as feed:
         await rig.raw.xadd(STREAM, foreign)
         written = await rig.write(piece("ours"))
         assert await take(feed, 1) == written
@@ -291,7 +290,7 @@ async def test_entries_of_other_programs_are_passed_over(rig: Rig, foreign: dict
 async def test_bytes_that_are_no_text_do_not_stop_the_tail(redis_server: RedisServer) -> None:
     """Another program's bytes, which are not UTF-8, pass through as replacement characters."""
     async with connect(redis_server.url) as storage, Rig(storage).running() as rig:
-        with rig.tail.subscribe("q") as feed:
+        async with rig.tail.subscribe(STREAM, "q") as feed:
             async with Redis.from_url(redis_server.url) as other_program:
                 await other_program.xadd(STREAM, {b"\xff\xfe": b"\x80"})
                 await other_program.xadd(STREAM, {b"questionId": b"\xff"})
@@ -303,7 +302,7 @@ async def test_bytes_that_are_no_text_do_not_stop_the_tail(redis_server: RedisSe
 
 async def test_reading_goes_on_after_failures(rig: Rig) -> None:
     """Reads that fail are done again from the same place: nothing is lost, nothing doubled."""
-    with rig.tail.subscribe("q") as feed:
+    async with rig.tail.subscribe(STREAM, "q") as feed:
         rig.blocking.lose_reply("xread", 2)
         written = await rig.write(*open_answer("q", "one", "two"))
         assert await take(feed, 3) == written
@@ -316,7 +315,7 @@ async def test_reading_begins_once_redis_is_there(storage: Storage) -> None:
     rig = Rig(storage)
     rig.commands.refuse("xrevrange", 2)
     async with rig.running():
-        with rig.tail.subscribe("q") as feed:
+        async with rig.tail.subscribe(STREAM, "q") as feed:
             written = await rig.write(piece("text"))
             assert await take(feed, 1) == written
 
@@ -324,7 +323,7 @@ async def test_reading_begins_once_redis_is_there(storage: Storage) -> None:
 async def test_a_restart_of_redis_loses_nothing(own_redis: RedisServer) -> None:
     """Entries from before, while and after Redis was away all arrive, once and in order."""
     async with connect(own_redis.url) as storage, Rig(storage).running() as rig:
-        with rig.tail.subscribe("q") as feed:
+        async with rig.tail.subscribe(STREAM, "q") as feed:
             written = await rig.write(*open_answer("q", "one", "two"))
             own_redis.kill()
             await asyncio.to_thread(own_redis.start)
@@ -346,7 +345,7 @@ async def test_a_frozen_redis_is_waited_out(
     monkeypatch.setattr("backend.storage.SOCKET_TIMEOUT_S", 0.2)
     monkeypatch.setattr("backend.storage.CONNECT_TIMEOUT_S", 0.2)
     async with connect(own_redis.url) as storage, Rig(storage).running() as rig:
-        with rig.tail.subscribe("q") as feed:
+        async with rig.tail.subscribe(STREAM, "q") as feed:
             await rig.write(piece("before"))
             await take(feed, 1)
             own_redis.pause()
@@ -371,7 +370,7 @@ async def test_the_tail_ends_when_it_is_cancelled(
 
 async def test_a_burst_reaches_a_follower_that_does_not_keep_up(rig: Rig) -> None:
     """A follower that takes nothing is overrun in its own feed; the others have everything."""
-    with rig.tail.subscribe("q") as idle, rig.tail.subscribe("q") as busy:
+    async with rig.tail.subscribe(STREAM, "q") as idle, rig.tail.subscribe(STREAM, "q") as busy:
         taken: list[Entry] = []
 
         async def keep_taking() -> None:
@@ -386,3 +385,63 @@ async def test_a_burst_reaches_a_follower_that_does_not_keep_up(rig: Rig) -> Non
         assert [entry.number for entry in taken] == list(range(1, FEED_ENTRIES + 50))
         assert idle.overrun
         assert not busy.overrun
+
+
+async def test_other_streams_are_read_while_somebody_follows(rig: Rig) -> None:
+    """A stream joins the read under way at once, from the place its follower names."""
+    before = await rig.raw.xadd("another", piece("before").fields())
+    async with rig.tail.subscribe("another", "q", before) as feed, asyncio.timeout(1):
+        await rig.raw.xadd("another", piece("after").fields())
+        assert [entry.text for entry in await take(feed, 1)] == ["after"]
+        assert rig.tail.position("another") != before
+    assert rig.tail.position("another") is None
+    assert list(rig.tail._streams) == [STREAM]
+
+
+async def test_a_second_follower_begins_where_the_stream_is(rig: Rig) -> None:
+    """Who joins later gets a feed from the tail's place on; what is before it is history."""
+    async with rig.tail.subscribe("another", "q") as first:
+        await rig.raw.xadd("another", piece("old").fields())
+        (old,) = await take(first, 1)
+        async with rig.tail.subscribe("another", "q", BEGINNING) as second:
+            assert second.position == old.id
+            await rig.raw.xadd("another", piece("new").fields())
+            assert [entry.text for entry in await take(second, 1)] == ["new"]
+
+
+async def test_a_stream_that_is_left_and_followed_again_loses_nothing(rig: Rig) -> None:
+    """A read that began for the follower before must not move the place of the new one."""
+    async with rig.tail.subscribe("another", "q"):
+        pass
+    ids = [await rig.raw.xadd("another", piece(str(number)).fields()) for number in range(3)]
+    async with rig.tail.subscribe("another", "q", ids[0]) as feed:
+        assert [entry.text for entry in await take(feed, 2)] == ["1", "2"]
+
+
+async def test_many_streams_are_one_read(rig: Rig) -> None:
+    """A hundred followers of a hundred streams take no more connections than one."""
+    async with AsyncExitStack() as exits:
+        feeds = [
+            await exits.enter_async_context(rig.tail.subscribe(f"stream {number}", "q"))
+            for number in range(100)
+        ]
+        before = rig.blocking.count("xread")
+        async with rig.raw.pipeline(transaction=True) as pipe:
+            for number in range(100):
+                pipe.xadd(f"stream {number}", piece(str(number)).fields())
+            await pipe.execute()
+        for number, feed in enumerate(feeds):
+            assert [entry.text for entry in await take(feed, 1)] == [str(number)]
+        assert rig.blocking.count("xread") - before <= 2
+
+
+async def test_without_a_stream_to_begin_with(storage: Storage) -> None:
+    """A tail that no stream is named to waits until one is."""
+    tail = Tail(storage)
+    with pytest.raises(StorageUnavailable):
+        tail.require()
+    async with in_background(tail.run()):
+        await tail.begun()
+        async with tail.subscribe("another", "q") as feed:
+            await storage.commands.xadd("another", piece("hello").fields())
+            assert [entry.text for entry in await take(feed, 1)] == ["hello"]

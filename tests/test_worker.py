@@ -118,9 +118,10 @@ class Site:
 
     def _can_be_asked(self) -> bool:
         try:
-            return bool(self._server.tail.position)
+            self._server.tail.require()
         except StorageUnavailable:
             return False
+        return True
 
     @asynccontextmanager
     async def worker(self, chain: Chain, **settings: Any) -> AsyncIterator[Worker]:

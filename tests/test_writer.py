@@ -74,7 +74,7 @@ async def test_the_first_piece_goes_at_once(rig: Rig) -> None:
     """A piece is not held back to see whether others follow."""
     answer = open_answer(rig)
     await answer.start()
-    with rig.tail.subscribe("q") as feed:
+    async with rig.tail.subscribe(STREAM, "q") as feed:
         await answer.append("first")
         entries = await feed.take(PATIENCE_S)
         assert entries[-1].text == "first"

@@ -20,6 +20,7 @@ __all__ = [
     "PACKETS_PER_POST",
     "attach",
     "create_socket_server",
+    "is_written",
     "outbox_drained",
     "outbox_size",
     "peer_address",
@@ -91,6 +92,12 @@ async def outbox_drained(sio: socketio.AsyncServer, sid: str) -> None:
     """Wait until all has been written to a socket (or taken by its polls), or it has gone."""
     if session := _session(sio, sid):
         await session.queue.join()
+
+
+def is_written(sio: socketio.AsyncServer, sid: str) -> bool:
+    """Return whether a socket is there and all that was sent to it has left its outbox."""
+    session = _session(sio, sid)
+    return session is not None and not session.closing and session.queue.empty()
 
 
 def _session(sio: socketio.AsyncServer, sid: str) -> "Session | None":

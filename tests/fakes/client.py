@@ -60,6 +60,8 @@ class Answer:
     doubled: int = 0  # entries that had come before, or came after the END
     stale: int = 0  # entries of an older attempt
     holes: int = 0
+    unmarked: int = 0  # entries that had come before, over any connection, and did not say so
+    redelivered: int = 0  # entries that said so
     broke_off: int = 0  # times the server could not go on reading
     replayed: bool = False  # asked for twice by one client, who then expects doubles
     _waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = field(default_factory=list)
@@ -87,7 +89,11 @@ class Answer:
 
     def take(self, text: str, meta: Meta) -> None:
         """Take in one `chunk` event."""
-        self._fold(text, meta)
+        marked = meta.get("redelivered", False)
+        self.redelivered += marked
+        doubled = self.doubled
+        self._fold(text, {name: value for name, value in meta.items() if name != "redelivered"})
+        self.unmarked += self.doubled > doubled and not marked
         for check, found in self._waiters:
             if not found.done() and check():
                 found.set_result(None)
@@ -186,8 +192,10 @@ class Client:
     context manager it connects, and disconnects in the end.
     """
 
-    def __init__(self, http: aiohttp.ClientSession, *urls: str) -> None:
+    def __init__(self, http: aiohttp.ClientSession, *urls: str, user_id: str | None = None) -> None:
         self.urls = list(urls)
+        self.acknowledges = True  # what it is asked to; the original's page never does
+        self._connect = "40" + (json.dumps({"userId": user_id}) if user_id else "")
         self.answers: dict[str, Answer] = {}
         self.strays: list[tuple[str, Meta]] = []  # chunks of questions that are not ours
         self.connects = 0
@@ -324,7 +332,7 @@ class Client:
         address = f"{url}/socket.io/?EIO=4&transport=websocket"
         async with self._http.ws_connect(address, max_msg_size=0) as socket:
             await _expect(socket, "0")
-            await socket.send_str("40")
+            await socket.send_str(self._connect)
             await _expect(socket, "40")
             self._socket = socket
             self.connects += 1
@@ -350,9 +358,12 @@ class Client:
             if frame.data == "2":  # a ping
                 await socket.send_str("3")
             elif frame.data.startswith("42"):
-                event, *arguments = json.loads(frame.data[2:])
+                number, _, rest = frame.data[2:].partition("[")
+                event, *arguments = json.loads(f"[{rest}")
                 if event == "chunk":
                     self._take(*arguments)
+                if number and self.acknowledges:
+                    await socket.send_str(f"43{number}[]")
             elif frame.data.startswith("43"):
                 number, _, rest = frame.data[2:].partition("[")
                 self._acks[int(number)].set_result(json.loads(f"[{rest}")[0])

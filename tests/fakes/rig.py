@@ -2,20 +2,22 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
 from backend.answers import Answers
 from backend.archive import Archive
 from backend.attempts import Attempts
-from backend.events import Ending, Entry
+from backend.delivery import PlainDelivery
+from backend.events import BEGINNING, Ending, Entry
 from backend.history import History
 from backend.payloads import Ask, new_question_id
 from backend.questions import Questions
 from backend.record import Record
 from backend.stops import Stops
 from backend.storage import Storage
+from backend.streams import Streams
 from backend.tail import Feed, Tail
 from backend.writer import AnswerWriter
 from tests.fakes.gated_redis import GatedRedis
@@ -24,6 +26,9 @@ STREAM = "OPENAI_STREAM"
 RETENTION_S = 60.0
 PATIENCE_S = 5.0  # all that is waited for comes soon; this is for machines under load
 QUIET_S = 0.05  # so long nothing has to happen before we believe that nothing does
+
+# For parts that hand answers out, and find them elsewhere than in a Redis.
+PLAIN = PlainDelivery(Storage(commands=None, writing=None, blocking=None), Streams(STREAM))
 
 DONE = Ending("done")
 STOPPED = Ending("stopped")
@@ -99,10 +104,12 @@ class WatchedTail(Tail):
         self._changed = asyncio.Condition()
         self._told: set[asyncio.Task[None]] = set()
 
-    @contextmanager
-    def subscribe(self, question_id: str) -> Iterator[Feed]:
+    @asynccontextmanager
+    async def subscribe(
+        self, stream: str, question_id: str, position: str = BEGINNING
+    ) -> AsyncIterator[Feed]:
         """Subscribe, and tell whoever waits in `followed`."""
-        with super().subscribe(question_id) as feed:
+        async with super().subscribe(stream, question_id, position) as feed:
             self.subscriptions += 1
             telling = asyncio.create_task(self._tell())
             self._told.add(telling)
@@ -136,10 +143,12 @@ class Rig:
         self.history = History(self.commands, self.archive)
         self.stops = Stops(self.storage)
         self.tail = WatchedTail(self.storage, STREAM)
-        self.writer = AnswerWriter(self.writing, self.archive)
+        self.writer = AnswerWriter(
+            self.writing, self.archive, keep_s=RETENTION_S, retention_s=RETENTION_S
+        )
         self.attempts = Attempts(self.questions, self.history, self.writer)
         self.answers = Answers(
-            stream=STREAM,
+            delivery=PlainDelivery(self.storage, Streams(STREAM)),
             questions=self.questions,
             history=self.history,
             tail=self.tail,
@@ -202,6 +211,6 @@ class Rig:
         marker = Entry.start(new_question_id(), 1)
         async with asyncio.timeout(PATIENCE_S):
             # The plain method: what waits for followers is not to count this one.
-            with Tail.subscribe(self.tail, marker.question_id) as feed:
+            async with Tail.subscribe(self.tail, STREAM, marker.question_id) as feed:
                 await self.write(marker)
                 await feed.take(PATIENCE_S)

@@ -18,10 +18,16 @@ def redis_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisS
     server.kill()
 
 
+@pytest.fixture(scope="module", params=["xread", "xreadgroup"])
+def use_xread(request: pytest.FixtureRequest) -> str:
+    """The setting of either way of reading the stream: what holds in one, holds in the other."""
+    return "true" if request.param == "xread" else "false"
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack_of_module(redis_of_module: RedisServer) -> AsyncIterator[Stack]:
+async def stack_of_module(redis_of_module: RedisServer, use_xread: str) -> AsyncIterator[Stack]:
     """The programs of this module: starting them takes longer than most tests."""
-    async with stack_of(redis_of_module) as stack:
+    async with stack_of(redis_of_module, USE_XREAD=use_xread) as stack:
         yield stack
 
 
@@ -34,8 +40,8 @@ async def stack(stack_of_module: Stack) -> AsyncIterator[Stack]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def own_stack(own_redis: RedisServer) -> AsyncIterator[Stack]:
+async def own_stack(own_redis: RedisServer, use_xread: str) -> AsyncIterator[Stack]:
     """A stack for one test, with nothing in it yet."""
-    async with stack_of(own_redis) as stack:
+    async with stack_of(own_redis, USE_XREAD=use_xread) as stack:
         yield stack
         stack.nothing_odd()

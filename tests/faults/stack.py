@@ -162,10 +162,10 @@ class Stack:
     def _kind(self, program: Program) -> list[Program]:
         return self.servers if program in self._servers else self.workers
 
-    async def person(self, *servers: Program) -> Client:
+    async def person(self, *servers: Program, user_id: str | None = None) -> Client:
         """Somebody with a tab, connected to the first of these servers, or of all there are."""
         urls = [each.url for each in servers or self.servers]
-        client = await self._exits.enter_async_context(Client(self.http, *urls))
+        client = await self._exits.enter_async_context(Client(self.http, *urls, user_id=user_id))
         self.people.append(client)
         return client
 
@@ -205,6 +205,30 @@ class Stack:
         record: dict[str, Any] = json.loads(raw)
         return record
 
+    async def stream(self, answer: Answer) -> str:
+        """The stream that an answer is written to; the shared one where that is not known."""
+        raw = await self.store.get(f"questions:{answer.question_id}")
+        return str(json.loads(raw)["streamName"]) if raw else "OPENAI_STREAM"
+
+    async def pending(self, answer: Answer) -> list[str]:
+        """The entries of an answer that its user has not received, as the group has it."""
+        stream = await self.stream(answer)
+        base, _, user_id = stream.partition(":")
+        if self._settings.get("USE_XREAD") != "false" or not await self.store.exists(stream):
+            return []
+        group = f"{base}_Grp_{user_id}"
+        pending = await self.store.xpending_range(stream, group, min="-", max="+", count=100_000)
+        ids = {entry["message_id"] for entry in pending}
+        return [entry.id for entry in await self.entries(answer) if entry.id in ids]
+
+    async def received(self, answer: Answer) -> None:
+        """Wait until nothing of an answer is pending: Redis knows that its user has all of it."""
+
+        async def nothing_pending() -> bool:
+            return not await self.pending(answer)
+
+        await until(nothing_pending)
+
     async def settled(self, answer: Answer) -> dict[str, Any]:
         """The record of an answer once it says that the answer has ended, which follows the END."""
         record: dict[str, Any] = {}
@@ -219,7 +243,7 @@ class Stack:
 
     async def entries(self, answer: Answer) -> list[Entry]:
         """Everything that stands in the stream for a question, stale entries included."""
-        rows = await self.store.xrange("OPENAI_STREAM")
+        rows = await self.store.xrange(await self.stream(answer))
         parsed = [Entry.parse(entry_id, fields) for entry_id, fields in rows]
         return [entry for entry in parsed if entry and entry.question_id == answer.question_id]
 
@@ -241,6 +265,7 @@ class Stack:
             assert (answer.status, answer.error) == ("done", None)
             assert answer.text == self.expected(answer)
             assert answer.ends == 1
+            await self.received(answer)
 
     async def partial(self, answer: Answer, status: str, code: str | None = None) -> None:
         """Wait for the END of an answer that was cut short: what there is, is right, and kept."""
@@ -250,6 +275,7 @@ class Stack:
         assert self.expected(answer).startswith(answer.text)
         assert answer.text != self.expected(answer)
         assert (await self.stored(answer)).text == answer.text
+        await self.received(answer)
 
     async def late_reader(self, answer: Answer, server: Program | None = None) -> Answer:
         """Somebody else reads the same answer from its start, now."""

@@ -12,13 +12,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack_of_module(redis_of_module: RedisServer) -> AsyncIterator[Stack]:
+async def stack_of_module(redis_of_module: RedisServer, use_xread: str) -> AsyncIterator[Stack]:
     """A stack with little patience for its model."""
     async with stack_of(
         redis_of_module,
         MODEL_FIRST_PIECE_TIMEOUT_S="1.5",
         MODEL_IDLE_TIMEOUT_S="0.5",
         MODEL_RETRIES="2",
+        USE_XREAD=use_xread,
     ) as stack:
         yield stack
 

@@ -28,9 +28,11 @@ async def proxy(redis_of_module: RedisServer) -> AsyncIterator[Proxy]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack_of_module(redis_of_module: RedisServer, proxy: Proxy) -> AsyncIterator[Stack]:
+async def stack_of_module(
+    redis_of_module: RedisServer, proxy: Proxy, use_xread: str
+) -> AsyncIterator[Stack]:
     """A stack with the default lease, which reaches its Redis through the proxy."""
-    async with stack_of(redis_of_module, LEASE_S="") as stack:
+    async with stack_of(redis_of_module, LEASE_S="", USE_XREAD=use_xread) as stack:
         stack.redis_url = f"redis://127.0.0.1:{proxy.port}/0"
         yield stack
 
@@ -167,10 +169,11 @@ async def test_replies_are_lost(stack: Stack, proxy: Proxy) -> None:
     for pieces in (20, 40):
         await answers[0].received(pieces)
         proxy.swallow_replies()
-        length = await stack.store.xlen("OPENAI_STREAM")
+        stream = await stack.stream(answers[0])
+        length = await stack.store.xlen(stream)
 
-        async def written(length: int = length) -> bool:
-            return int(await stack.store.xlen("OPENAI_STREAM")) > length
+        async def written(stream: str = stream, length: int = length) -> bool:
+            return int(await stack.store.xlen(stream)) > length
 
         await until(written)
         proxy.cut()
@@ -296,7 +299,7 @@ async def test_the_stream_is_trimmed_under_a_reader(stack: Stack) -> None:
     """Who reads live goes on behind a trim; late ones have the archive, or are told: expired."""
     (answer,) = await running(stack, "Who trims? [[interval_ms=30]]")
     await answer.received(50)
-    await stack.store.xtrim("OPENAI_STREAM", maxlen=0)
+    await stack.store.xtrim(await stack.stream(answer), maxlen=0)
     late = await stack.late_reader(answer)
     await answer.ended()
     await stack.whole(answer)

@@ -39,10 +39,11 @@ async def write(stack: Stack, answer: Answer) -> str:
         for number in range(1, PIECES + 1)
     ]
     entries.append(Entry.end(answer.question_id, 1, PIECES + 1, Ending("done")))
+    stream = await stack.stream(answer)
     for begin in range(0, len(entries), WRITTEN_AT_ONCE):
         async with stack.store.pipeline(transaction=False) as pipe:
             for entry in entries[begin : begin + WRITTEN_AT_ONCE]:
-                pipe.xadd("OPENAI_STREAM", entry.fields())
+                pipe.xadd(stream, entry.fields())
             await pipe.execute()
     return "".join(entry.text for entry in entries if entry.is_piece)
 

@@ -1,0 +1,166 @@
+"""Reading with consumer groups: what a user has not received stays pending in Redis.
+
+Before an entry is sent to a client, XREADGROUP has put it on the group's list of
+pending entries; once the client has received it, XACK takes it off. The words
+themselves come from the tail and from history, as in the other mode: so it does not
+matter which server an entry was given to, and any number of tabs get all of them.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from .consumer_group import ConsumerGroup
+from .delivery import SENT_IS_DONE, Handout, Receipt
+from .errors import Expired
+from .events import Entry, entry_order
+from .payloads import is_question_id
+from .questions import Questions
+from .record import Record
+from .storage import STORAGE_ERRORS, Storage, insist
+from .streams import Streams
+from .tail import newest_id
+from .tasks import Parts
+
+SETTLES_PER_LEASE = 2  # looks for entries that nobody is going to receive any more
+
+logger = logging.getLogger(__name__)
+
+
+class AcknowledgedDelivery:
+    """The mode of consumer groups, for all users of one server.
+
+    Streams begin with `base`, and expire `keep_s` after the last answer. What was
+    pending for half of `lease_s` is looked at, under whichever consumer's name.
+    """
+
+    def __init__(
+        self, storage: Storage, questions: Questions, *, base: str, keep_s: float, lease_s: float
+    ) -> None:
+        self._storage = storage
+        self._questions = questions
+        self._base = base
+        self._streams = Streams(f"{base}:{{userId}}")
+        self._ttl_s = max(1, round(keep_s))
+        self._settle_s = lease_s / SETTLES_PER_LEASE
+        self._groups: dict[str, ConsumerGroup] = {}  # by stream, of users who read or just did
+        self._readers: Counter[str] = Counter()  # by stream
+        self._received: dict[ConsumerGroup, list[str]] = {}
+        self._wake = asyncio.Event()
+
+    def new_question_id(self) -> str:
+        """An id as the original makes them in this mode."""
+        return f"Q-{uuid.uuid4()}"
+
+    def stream(self, question_id: str, user_id: str) -> str:
+        """The user's stream."""
+        return self._streams.name(question_id, user_id)
+
+    async def prepare(self, stream: str) -> str:
+        """Make sure that the user's group exists, and find the end of the stream."""
+        group = self._group(stream.removeprefix(f"{self._base}:"))
+        _, newest = await asyncio.gather(group.create(), newest_id(self._storage, stream))
+        return newest
+
+    @asynccontextmanager
+    async def handout(
+        self, record: Record, user_id: str, after: str | None
+    ) -> AsyncIterator[Handout]:
+        """Hand out with account; but not what belongs to another user, or to the other mode."""
+        stream = self._streams.name(record.question_id, user_id)
+        if record.stream != stream:
+            yield SENT_IS_DONE
+            return
+        group = self._groups.setdefault(stream, self._group(user_id))
+        self._readers[stream] += 1
+        try:
+            if after:  # who reads on behind an entry has received what stands before it
+                self._note(group, await insist(lambda: group.pending_before(record, after)))
+            given_before = await insist(group.last_delivered)
+            yield _Handout(group, given_before, partial(self._note, group))
+        finally:
+            self._readers[stream] -= 1
+
+    async def run(self) -> None:
+        """Acknowledge what was received, and settle what nobody will receive, until cancelled."""
+        async with Parts(self._acknowledge, self._settle_again_and_again) as parts:
+            await parts.fault()
+
+    def _group(self, user_id: str) -> ConsumerGroup:
+        return ConsumerGroup(self._storage, self._base, user_id, self._ttl_s)
+
+    def _note(self, group: ConsumerGroup, entry_ids: list[str]) -> None:
+        if entry_ids:
+            self._received.setdefault(group, []).extend(entry_ids)
+            self._wake.set()
+
+    async def _acknowledge(self) -> None:
+        """What clients receive while Redis is away is acknowledged when it is back."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            received, self._received = self._received, {}
+            await asyncio.gather(
+                *(insist(partial(group.acknowledge, ids)) for group, ids in received.items())
+            )
+
+    async def _settle_again_and_again(self) -> None:
+        """Look after the groups of those who read, and twice more after the last has left."""
+        left: set[str] = set()
+        while True:
+            await asyncio.sleep(self._settle_s)
+            for stream, group in list(self._groups.items()):
+                try:
+                    await self._settle(group)
+                except STORAGE_ERRORS as exc:
+                    logger.debug("not settled (%s)", type(exc).__name__)
+                    continue
+                if self._readers[stream]:
+                    left.discard(stream)
+                elif stream not in left:
+                    left.add(stream)
+                else:
+                    left.discard(stream)
+                    del self._groups[stream], self._readers[stream]
+
+    async def _settle(self, group: ConsumerGroup) -> None:
+        """Take off the list what no client is going to be sent.
+
+        These are entries that the fold leaves out, such as those of a worker that was
+        frozen, and what other programs wrote to the stream.
+        """
+        claimed = await group.claim(round(self._settle_s * 1000))
+        for question_id, entry_ids in claimed.items():
+            if await self._is_over(group, question_id):
+                self._note(group, entry_ids)
+
+    async def _is_over(self, group: ConsumerGroup, question_id: str) -> bool:
+        """Whether the END of an answer was received, or it can never be."""
+        if not is_question_id(question_id):
+            return True
+        try:
+            record = await self._questions.read(question_id)
+        except Expired:
+            return True
+        return record.ended and await group.is_acknowledged(record.end_id)
+
+
+class _Handout:
+    """An answer on its way to one client, with account kept in the group of the user."""
+
+    def __init__(
+        self, group: ConsumerGroup, given_before: str, note: Callable[[list[str]], None]
+    ) -> None:
+        self._group = group
+        self._given_before = entry_order(given_before)
+        self._note = note
+
+    async def deliver(self, entry: Entry) -> Receipt:
+        """Make an entry pending, unless the user has received it long ago."""
+        await self._group.deliver(entry.id)
+        redelivered = entry_order(entry.id) <= self._given_before
+        return Receipt(redelivered, partial(self._note, [entry.id]))
