@@ -14,12 +14,16 @@ from .acknowledged import AcknowledgedDelivery
 from .answers import Answers
 from .archive import Archive
 from .attempts import Attempts
+from .cross_origin import cross_origin
 from .delivery import Delivery, PlainDelivery
 from .history import History
 from .housekeeping import Housekeeping
-from .http_api import MAX_BODY_BYTES, HttpApi, allow_every_origin, express_manners
+from .http_api import MAX_BODY_BYTES, HttpApi, express_manners
+from .identity import Identity, identity_of
+from .limits import AskLimits
 from .questions import Questions
 from .queue import WorkQueue
+from .reception import Reception
 from .run import Chain
 from .settings import Settings
 from .sockets import Sockets
@@ -55,6 +59,7 @@ class Backend:
         history = History(storage.commands, archive)
         stops = Stops(storage)
         self.storage = storage
+        self.questions = questions
         self.settings = settings
         streams = Streams(settings.openai_stream)
         always = streams.shared if settings.use_xread else None
@@ -110,16 +115,27 @@ def create_app(
     with_worker: bool = True,
     connect: Connector = connect,
     load_chain: ChainLoader = load_openai_chain,
+    identity: Identity | None = None,
 ) -> web.Application:
     """The backend as an aiohttp application: Socket.IO, HTTP, and by default a worker.
 
+    `load_chain` gives what answers questions, `identity` tells who asks them; without
+    one, the settings say.
     Before its runner is cleaned up, await `drain(app)`: it lets running
     answers finish while their sockets are still open.
     """
     backend = Backend(connect(settings.redis_url), settings, load_chain)
-    http = HttpApi(backend.answers, backend.delivery, settings)
-    sio = transport.create_socket_server(cors_origins="*")
-    sockets = Sockets(sio, backend.answers, backend.delivery, settings)
+    reception = Reception(
+        backend.answers,
+        identity or identity_of(settings),
+        AskLimits(backend.storage, backend.questions, settings),
+        settings,
+    )
+    http = HttpApi(backend.answers, reception, backend.delivery, settings)
+    sio = transport.create_socket_server(
+        cors_origins=settings.origins or "*", max_message_bytes=settings.max_message_bytes
+    )
+    sockets = Sockets(sio, backend.answers, reception, backend.delivery, settings)
 
     runs = [backend.writer.run, backend.tail.run, backend.delivery.run]
     if with_worker:
@@ -127,7 +143,7 @@ def create_app(
     parts = Parts(*runs)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[express_manners])
-    app.on_response_prepare.append(allow_every_origin)
+    cross_origin(app, settings.origins)
     app.add_routes(http.routes())
     app[PARTS] = parts
 

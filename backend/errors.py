@@ -2,7 +2,10 @@
 
 AppError
 ├── InvalidRequest       invalid_request      the payload is not what the contract asks for
+├── Unauthorized         unauthorized         no valid token, or somebody else's question
+│   └── IdentityUnavailable                   the keys to check tokens with cannot be fetched
 ├── Busy                 busy                 a bound of ours is reached; ask again later
+├── RateLimited          rate_limited         too many questions a minute
 ├── ShuttingDown         busy                 this process is about to end; another one will answer
 ├── Expired              expired              nothing (whole) is stored under this id
 ├── Interrupted          interrupted          every attempt was cut off by a crash
@@ -18,7 +21,7 @@ holds the text of a library's exception, which may quote keys or questions.
 """
 
 import traceback
-from typing import ClassVar, TypedDict
+from typing import ClassVar, NotRequired, TypedDict
 
 
 class ErrorPayload(TypedDict):
@@ -27,6 +30,7 @@ class ErrorPayload(TypedDict):
     code: str
     message: str
     retryable: bool
+    retryAfterS: NotRequired[int]
 
 
 class AppError(Exception):
@@ -36,13 +40,21 @@ class AppError(Exception):
     retryable: ClassVar[bool] = True
     default_message: ClassVar[str] = "Something went wrong on our side."
 
-    def __init__(self, message: str | None = None) -> None:
+    def __init__(self, message: str | None = None, *, retry_after_s: int | None = None) -> None:
         super().__init__(message or self.default_message)
+        self.retry_after_s = retry_after_s
 
     @property
     def payload(self) -> ErrorPayload:
         """What is sent to clients and stored with the END entry."""
-        return {"code": self.code, "message": str(self), "retryable": self.retryable}
+        payload: ErrorPayload = {
+            "code": self.code,
+            "message": str(self),
+            "retryable": self.retryable,
+        }
+        if self.retry_after_s is not None:
+            payload["retryAfterS"] = self.retry_after_s
+        return payload
 
 
 class InvalidRequest(AppError):
@@ -57,6 +69,28 @@ class IdTaken(InvalidRequest):
     """The id that a client chose already stands for another question."""
 
     default_message = "questionId already stands for another question."
+
+
+class Unauthorized(AppError):
+    """There is no valid token, or the question is somebody else's."""
+
+    code = "unauthorized"
+    retryable = False
+    default_message = "This is not allowed."
+
+
+class IdentityUnavailable(Unauthorized):
+    """The keys to check tokens with cannot be fetched."""
+
+    retryable = True
+    default_message = "The token cannot be checked right now. Please try again."
+
+
+class RateLimited(AppError):
+    """Somebody has asked too many questions in too short a time."""
+
+    code = "rate_limited"
+    default_message = "You are asking too fast. Please wait a moment."
 
 
 class Busy(AppError):

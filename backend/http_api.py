@@ -11,8 +11,17 @@ from aiohttp import hdrs, web
 from . import page, payloads
 from .answers import Answers
 from .delivery import Delivery, Receipt
-from .errors import AppError, Busy, InvalidRequest, ShuttingDown, origin
+from .errors import (
+    AppError,
+    Busy,
+    InvalidRequest,
+    RateLimited,
+    ShuttingDown,
+    Unauthorized,
+    origin,
+)
 from .fold import Transcript
+from .reception import Reception
 from .settings import Settings
 
 MAX_BODY_BYTES = 100 * 1024  # Express: "100kb"
@@ -27,8 +36,11 @@ RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class HttpApi:
     """The routes of one server process."""
 
-    def __init__(self, answers: Answers, delivery: Delivery, settings: Settings) -> None:
+    def __init__(
+        self, answers: Answers, reception: Reception, delivery: Delivery, settings: Settings
+    ) -> None:
         self._answers = answers
+        self._reception = reception
         self._delivery = delivery
         self._settings = settings
         self._draining = False
@@ -54,7 +66,7 @@ class HttpApi:
         except InvalidRequest as exc:
             return web.json_response({"output": "", "error": exc.payload}, status=400)
         except AppError as exc:
-            return web.json_response({"error": exc.payload}, status=500)
+            return _failure(exc)
         response = _outcome(transcript)
         await response.prepare(request)
         await response.write_eof()
@@ -64,18 +76,19 @@ class HttpApi:
         return response
 
     async def _answer(self, request: web.Request) -> tuple[Transcript, list[Receipt]]:
+        visitor = await self._reception.identify(request)
         ask = payloads.parse_ask(
             await _json_body(request),
             max_topic_chars=self._settings.max_topic_chars,
             max_question_chars=self._settings.max_question_chars,
             new_id=self._delivery.new_question_id,
         )
-        record = await self._answers.ask(ask, payloads.EVERYBODY)
+        record = await self._reception.ask(visitor, ask)
         transcript, receipts = Transcript(), list[Receipt]()
         try:
             async with (
                 asyncio.timeout(QUEUE_PATIENCE * self._settings.answer_timeout_s),
-                self._delivery.handout(record, payloads.EVERYBODY, None) as handout,
+                self._delivery.handout(record, visitor.user_id, None) as handout,
                 aclosing(self._answers.follow(record)) as entries,
             ):
                 async for entry in entries:
@@ -104,6 +117,19 @@ def _outcome(transcript: Transcript) -> web.Response:
     return web.json_response({"output": transcript.text})
 
 
+def _failure(exc: AppError) -> web.Response:
+    """The original answers 500; the others are for what it does not ask: who, and how often."""
+    headers = {}
+    if isinstance(exc, Unauthorized) and not exc.retryable:
+        headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    if exc.retry_after_s is not None:
+        headers[hdrs.RETRY_AFTER] = str(exc.retry_after_s)
+    statuses = {Unauthorized: 401, RateLimited: 429}
+    return web.json_response(
+        {"error": exc.payload}, status=statuses.get(type(exc), 500), headers=headers
+    )
+
+
 async def _json_body(request: web.Request) -> object:
     """The body as JSON; raises InvalidRequest, and HTTPRequestEntityTooLarge past the bound."""
     try:
@@ -124,9 +150,7 @@ async def _browser_client(request: web.Request) -> web.StreamResponse:
 
 @web.middleware
 async def express_manners(request: web.Request, handler: RouteHandler) -> web.StreamResponse:
-    """Answer preflights everywhere, and errors as JSON: what a page of the original expects."""
-    if request.method == hdrs.METH_OPTIONS and request.path != SOCKET_PATH:
-        return _preflight(request)
+    """Answer errors as JSON, and a wrong method like a wrong path, as Express does."""
     try:
         return await handler(request)
     except web.HTTPMethodNotAllowed:
@@ -142,22 +166,6 @@ async def express_manners(request: web.Request, handler: RouteHandler) -> web.St
     except Exception as exc:
         logger.error("request failed: %s", origin(exc))
         return web.json_response({"error": AppError().payload}, status=500)
-
-
-async def allow_every_origin(request: web.Request, response: web.StreamResponse) -> None:
-    """Set the CORS header on every response; the Socket.IO endpoint sets its own."""
-    if request.path != SOCKET_PATH:
-        response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = "*"
-
-
-def _preflight(request: web.Request) -> web.Response:
-    headers = {
-        hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET,HEAD,PUT,PATCH,POST,DELETE",
-        hdrs.VARY: "Access-Control-Request-Headers",
-    }
-    if wanted := request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS):
-        headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = wanted
-    return web.Response(status=204, headers=headers)
 
 
 def _error(status: int, code: str, message: str) -> web.Response:

@@ -6,12 +6,13 @@ a lease may claim it. Redis Streams are the engine; who may write an answer is
 decided by the question's record, not here.
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
 from redis.exceptions import ResponseError
 
-from .pipelining import Command
+from .pipelining import Command, Pipelining
 from .storage import BLOCK_MS, Client, Storage
 
 STREAM = "OPENAI_QUESTIONS"
@@ -46,6 +47,19 @@ class Delivery:
 def put(question_id: str, token: str) -> Command:
     """The command that queues a question; `token` is that of its record."""
     return ("XADD", STREAM, "*", "questionId", question_id, "delivery", token)
+
+
+async def waiting(pipelining: Pipelining) -> int:
+    """How many questions no worker has taken yet."""
+    queued, taken = await asyncio.gather(pipelining.send("XLEN", STREAM), _taken(pipelining))
+    return max(0, int(queued) - taken)
+
+
+async def _taken(pipelining: Pipelining) -> int:
+    try:
+        return int((await pipelining.send("XPENDING", STREAM, GROUP))["pending"])
+    except ResponseError:  # NOGROUP: no worker was ever there
+        return 0
 
 
 class WorkQueue:

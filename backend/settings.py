@@ -5,7 +5,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from .addresses import parse_networks
 from .streams import Streams
+
+MIN_SECRET_BYTES = 32  # of a key for HS256: RFC 7518, section 3.2
 
 
 class SettingsError(ValueError):
@@ -46,11 +49,48 @@ class Settings:
         True, "false: a stream and a consumer group for each user, with acknowledgements"
     )
 
+    # Who may come in.
+    auth_secret: str = _setting(
+        "", "secret of HS256 tokens, at least 32 bytes; empty: no identity", secret=True
+    )
+    auth_public_key: str = _setting("", "PEM key of RS256 or ES256 tokens, with \\n for its lines")
+    auth_jwks_url: str = _setting("", "where the keys of RS256 and ES256 tokens are published")
+    auth_audience: str = _setting("", "audience that tokens have to be for; empty: any")
+    auth_issuer: str = _setting("", "issuer that tokens have to be from; empty: any")
+    cors_origins: str = _setting("*", "origins of pages that may use this server, with commas")
+    trusted_proxies: str = _setting(
+        "", "addresses and networks whose X-Forwarded-For is believed, with commas"
+    )
+
+    # What one may ask, 0: without a limit. Users count where tokens say who they are.
+    asks_per_minute: int = _setting(
+        600, "questions a minute, of a user and of an address", low=0, high=1_000_000
+    )
+    max_running_per_user: int = _setting(
+        100, "questions of one user that run at once", low=0, high=1_000_000
+    )
+    max_running_per_address: int = _setting(
+        1_000, "questions from one address that run at once", low=0, high=1_000_000
+    )
+    max_queued: int = _setting(
+        10_000, "questions that wait for a worker before more are refused", low=0, high=10_000_000
+    )
+    max_sockets: int = _setting(10_000, "sockets that a server holds", low=0, high=1_000_000)
+    max_sockets_per_address: int = _setting(
+        5_000, "sockets from one address that a server holds", low=0, high=1_000_000
+    )
+    max_message_bytes: int = _setting(
+        1_000_000, "longest message over a socket", low=100_000, high=100_000_000
+    )
+
     # What a question may be.
     max_topic_chars: int = _setting(200, "longest topic, in characters", low=1, high=10_000)
     max_question_chars: int = _setting(8_000, "longest question, in characters", low=1, high=50_000)
     max_followed_per_socket: int = _setting(
         64, "answers that one socket may follow at once", low=1, high=10_000
+    )
+    max_answer_chars: int = _setting(
+        1_000_000, "longest answer, in characters; it is cut there", low=1, high=100_000_000
     )
 
     # The model's patience, and ours.
@@ -88,6 +128,12 @@ class Settings:
     )
 
     @property
+    def origins(self) -> list[str] | None:
+        """The origins that may use the server; None: every one."""
+        names = [name.strip().rstrip("/") for name in self.cors_origins.split(",") if name.strip()]
+        return None if "*" in names else names
+
+    @property
     def keep_s(self) -> float:
         """Seconds from its last START or END after which a stream has nothing worth keeping."""
         return self.retention_s + self.answer_timeout_s
@@ -107,12 +153,14 @@ class Settings:
         settings = cls(**values)
         settings._check_addresses()
         settings._check_stream()
+        settings._check_identity()
         return settings
 
     def _check_addresses(self) -> None:
         for name, url, schemes in (
             ("REDIS_URL", self.redis_url, ("redis", "rediss", "unix")),
             ("OPENAI_BASE_URL", self.openai_base_url, ("http", "https")),
+            ("AUTH_JWKS_URL", self.auth_jwks_url, ("http", "https")),
         ):
             if url and not _is_url(url, schemes):
                 raise SettingsError(
@@ -130,6 +178,25 @@ class Settings:
                 "OPENAI_STREAM is the beginning of each user's stream with USE_XREAD=false,"
                 " and must not have anything in braces"
             )
+
+    def _check_identity(self) -> None:
+        chosen = [
+            name
+            for name in ("auth_secret", "auth_public_key", "auth_jwks_url")
+            if getattr(self, name)
+        ]
+        if len(chosen) > 1:
+            first, second, *_ = map(str.upper, chosen)
+            raise SettingsError(f"{second} says who may come in, and so does {first}: choose one")
+        if self.auth_secret and len(self.auth_secret.encode()) < MIN_SECRET_BYTES:
+            raise SettingsError(f"AUTH_SECRET has to have at least {MIN_SECRET_BYTES} bytes")
+        for origin in self.origins or []:
+            if not _is_url(origin, ("http", "https")) or urlsplit(origin).path:
+                raise SettingsError(f"CORS_ORIGINS has to be *, or origins, not {origin!r}")
+        try:
+            parse_networks(self.trusted_proxies)
+        except ValueError as exc:
+            raise SettingsError(f"TRUSTED_PROXIES is not valid: {exc}") from None
 
 
 def _is_url(url: str, schemes: tuple[str, ...]) -> bool:

@@ -5,14 +5,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import socketio
+from socketio.exceptions import ConnectionRefusedError
 
 from . import payloads, transport
 from .answers import Answers
 from .delivery import Delivery
-from .errors import AppError, IdTaken, ShuttingDown, origin
+from .errors import AppError, IdTaken, ShuttingDown, Unauthorized, origin
 from .events import Chunk, refusal
+from .identity import Visitor
 from .readers import Readers
 from .receipts import Receipts, Received
+from .reception import Reception
 from .record import Record
 from .settings import Settings
 
@@ -31,15 +34,16 @@ class Sockets:
         self,
         sio: socketio.AsyncServer,
         answers: Answers,
+        reception: Reception,
         delivery: Delivery,
         settings: Settings,
     ) -> None:
         self._sio = sio
-        self._answers = answers
         self._delivery = delivery
+        self._reception = reception
         self._settings = settings
         self._readers = Readers(answers, delivery, self._emit, settings.max_followed_per_socket)
-        self._users: dict[str, str] = {}  # by socket
+        self._visitors: dict[str, Visitor] = {}  # by socket
         self._receipts: dict[str, Receipts] = {}
         self._refusing = False
         sio.on("connect", self._connected)
@@ -58,13 +62,17 @@ class Sockets:
         await self._readers.close()
 
     async def _connected(self, sid: str, environ: Any, auth: Any = None) -> None:
-        self._users[sid] = payloads.parse_user(auth)
+        try:
+            self._visitors[sid] = await self._reception.welcome(environ["aiohttp.request"], auth)
+        except AppError as exc:
+            raise ConnectionRefusedError(str(exc), exc.payload) from exc
         self._receipts[sid] = Receipts(lambda: transport.is_written(self._sio, sid))
         self._readers.open(sid)
 
     async def _disconnected(self, sid: str, reason: Any = None) -> None:
         # The worker goes on: whoever comes back finds the whole answer.
-        self._users.pop(sid, None)
+        if visitor := self._visitors.pop(sid, None):
+            self._reception.leave(visitor)
         if receipts := self._receipts.pop(sid, None):
             receipts.close()
         await self._readers.drop(sid)
@@ -92,21 +100,23 @@ class Sockets:
             max_question_chars=self._settings.max_question_chars,
             new_id=self._delivery.new_question_id,
         )
-        user_id = self._user(sid)
+        visitor = self._visitor(sid)
         with self._readers.place(sid, ask.question_id):
-            record = await self._answers.ask(ask, user_id)
-            await self._readers.start(sid, user_id, record)
+            record = await self._reception.ask(visitor, ask)
+            await self._readers.start(sid, visitor.user_id, record)
         return _state(record)
 
     async def _resume(self, sid: str, payload: Any) -> Ack:
         resume = payloads.parse_resume(payload)
+        visitor = self._visitor(sid)
         with self._readers.place(sid, resume.question_id):
-            record = await self._answers.find(resume.question_id)
-            await self._readers.start(sid, self._user(sid), record, resume.after)
+            record = await self._reception.find(visitor, resume.question_id)
+            await self._readers.start(sid, visitor.user_id, record, resume.after)
         return _state(record)
 
     async def _stop(self, sid: str, payload: Any) -> Ack:
-        return _state(await self._answers.stop(payloads.parse_stop(payload)))
+        question_id = payloads.parse_stop(payload)
+        return _state(await self._reception.stop(self._visitor(sid), question_id))
 
     async def _refuse(self, sid: str, payload: Any, error: AppError) -> None:
         """Give a page that passes no callback what it waits for: START, one line, END."""
@@ -114,8 +124,11 @@ class Sockets:
         for chunk in refusal(question_id, error.payload):
             await self._emit(sid, chunk)
 
-    def _user(self, sid: str) -> str:
-        return self._users.get(sid, payloads.EVERYBODY)  # where it has gone meanwhile
+    def _visitor(self, sid: str) -> Visitor:
+        try:
+            return self._visitors[sid]
+        except KeyError:
+            raise Unauthorized("This connection has ended.") from None
 
     async def _emit(self, sid: str, chunk: Chunk, received: Received | None = None) -> None:
         """Send a chunk, and wait while the socket is behind.

@@ -12,9 +12,13 @@ from backend.attempts import Attempts
 from backend.delivery import PlainDelivery
 from backend.events import BEGINNING, Ending, Entry
 from backend.history import History
+from backend.identity import TakenAtTheirWord
+from backend.limits import AskLimits
 from backend.payloads import Ask, new_question_id
 from backend.questions import Questions
+from backend.reception import Reception
 from backend.record import Record
+from backend.settings import Settings
 from backend.stops import Stops
 from backend.storage import Storage
 from backend.streams import Streams
@@ -29,6 +33,16 @@ QUIET_S = 0.05  # so long nothing has to happen before we believe that nothing d
 
 # For parts that hand answers out, and find them elsewhere than in a Redis.
 PLAIN = PlainDelivery(Storage(commands=None, writing=None, blocking=None), Streams(STREAM))
+
+# Settings under which nobody is counted.
+UNLIMITED = Settings(
+    asks_per_minute=0,
+    max_running_per_user=0,
+    max_running_per_address=0,
+    max_queued=0,
+    max_sockets=0,
+    max_sockets_per_address=0,
+)
 
 DONE = Ending("done")
 STOPPED = Ending("stopped")
@@ -69,6 +83,13 @@ def words(entries: list[Entry]) -> str:
         elif entry.is_piece:
             pieces.append(entry.text)
     return "".join(pieces)
+
+
+def open_reception(answers: Answers) -> Reception:
+    """A reception that lets everybody in, and asks no Redis whether it may."""
+    nowhere = Storage(commands=None, writing=None, blocking=None)
+    limits = AskLimits(nowhere, Questions(nowhere, RETENTION_S), UNLIMITED)
+    return Reception(answers, TakenAtTheirWord(), limits, UNLIMITED)
 
 
 async def is_quiet(task: asyncio.Task[Any]) -> bool:
