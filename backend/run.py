@@ -17,6 +17,8 @@ from .tasks import cancel
 
 logger = logging.getLogger(__name__)
 
+CUT = "length"  # what providers call it
+
 Cut = Literal["stopped", "silent", "lost", "handed over"]
 
 
@@ -142,12 +144,14 @@ class Run:
     async def _write_pieces(self, attempt: Attempt) -> str | None:
         """Write the model's pieces as they come; returns its finish reason.
 
+        One that does not come to an end is cut, as the model itself would at its limit.
         Only the model's silence counts against it, not the time for which
         Redis keeps us waiting.
         """
         record, settings = attempt.record, self._settings
         clock = asyncio.get_running_loop().time
         patience_s = settings.model_first_piece_timeout_s
+        room = settings.max_answer_chars
         async with aclosing(self._chain.stream(record.topic, record.question)) as pieces:
             while True:
                 self._deadline = min(clock() + patience_s, self._latest)
@@ -155,7 +159,10 @@ class Run:
                 if not isinstance(piece, str):
                     return piece.reason if piece else None
                 self._deadline = self._latest
-                await attempt.answer.append(piece)
+                await attempt.answer.append(piece[:room])
+                room -= len(piece)
+                if room < 0:
+                    return CUT
                 patience_s = settings.model_idle_timeout_s
 
 

@@ -296,6 +296,18 @@ async def test_a_model_that_never_ends_is_given_up(site: Site) -> None:
     assert text.startswith("again again ")
 
 
+async def test_an_answer_that_grows_too_long_is_cut(site: Site) -> None:
+    """At the limit the model is left; what stands before it is the answer, marked as cut."""
+    chain = FakeChain("It is ", "much too long", silence())
+    async with site.worker(chain, max_answer_chars=10):
+        record = await site.ask()
+        entries = await site.read(record)
+        await site.settled(record)
+    assert outcome(entries) == ("It is much", "done", None)
+    assert entries[-1].ending == Ending("done", finish_reason="length")
+    assert chain.closed.is_set()
+
+
 async def test_a_timeout_that_a_library_swallows_comes_again(site: Site) -> None:
     """A silent model is given up even where its library swallows the first cancellation."""
     async with site.worker(StubbornChain(), model_idle_timeout_s=0.05):
