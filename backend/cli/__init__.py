@@ -1,0 +1,32 @@
+"""The command line: one module for each command, imported once it is known to be wanted."""
+
+import sys
+from argparse import Namespace
+
+from ..settings import SettingsError
+from .arguments import parse
+from .console import USAGE, complain
+
+
+def main() -> None:
+    """Run a command; ends with status 2 and one line where something is set wrongly."""
+    try:
+        sys.exit(_run(parse(sys.argv[1:])))
+    except SettingsError as exc:
+        complain(str(exc))
+    except OSError as exc:  # the port is taken, or may not be listened on
+        complain(str(exc) if exc.filename else exc.strerror or str(exc))
+    sys.exit(USAGE)
+
+
+def _run(options: Namespace) -> int:
+    # Each command imports what it needs: a client must not wait for what a server needs.
+    match options.command:
+        case "worker":
+            from .working import work
+
+            return work(options)
+        case _:
+            from .serving import serve
+
+            return serve(options)

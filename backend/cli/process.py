@@ -1,0 +1,75 @@
+"""What every long-lived process does around its work: its log, its signals, its end."""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvloop
+
+from ..tasks import cancel
+from .console import OK
+
+
+def run_process(main: Coroutine[Any, Any, None]) -> int:
+    """Run a server or a worker to its end; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for chatty in ("httpx", "httpx2", "openai"):  # a line for each request, with its address
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    _raise_open_files()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+    return OK
+
+
+async def until_first(*waits: Coroutine[Any, Any, object]) -> None:
+    """Wait until one of these is over; a fault is raised."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await cancel(tasks)
+
+
+@contextmanager
+def signals() -> Iterator[asyncio.Event]:
+    """An event that SIGTERM and Ctrl-C set; the second signal ends the process at once."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        if stopped.is_set():
+            os._exit(130)
+        stopped.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield stopped
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def on_eof(callback: Callable[[], None]) -> None:
+    """Call back once, when standard input ends; nothing is ever written to it."""
+    loop, standard_input = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def ended() -> None:
+        loop.remove_reader(standard_input)  # it would be reported again and again
+        callback()
+
+    loop.add_reader(standard_input, ended)
+
+
+def _raise_open_files() -> None:
+    """Allow as many open files as the system lets us: every socket is one, and 1,024 are few."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,0 +1,86 @@
+"""`serve`: a server, with its worker in it, beside it, or elsewhere."""
+
+from argparse import Namespace
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from aiohttp import web
+
+from ..app import PARTS, create_app, drain
+from ..page import create_page
+from ..run import Chain
+from ..settings import Settings, SettingsError
+from ..supervisor import supervised
+from .console import say
+from .environment import read_settings, require
+from .process import run_process, signals, until_first
+
+# Connections get so long to end by themselves; answers have had their grace before.
+CONNECTION_GRACE_S = 1.0
+
+
+def serve(options: Namespace) -> int:
+    """Run a server to its end."""
+    return run_process(_serve(_settings(options), options))
+
+
+def _settings(options: Namespace) -> Settings:
+    settings = read_settings(
+        {"HOST": options.host, "PORT": options.port, "FRONTEND_PORT": options.frontend_port}
+    )
+    if options.demo:
+        if options.workers is not None:
+            raise SettingsError("--demo is one process with everything in it, its worker too")
+        return settings if options.host else replace(settings, host="127.0.0.1")
+    require(settings, "REDIS_URL")
+    if options.workers != 0:
+        require(settings, "OPENAI_API_KEY")
+    return settings
+
+
+async def _serve(settings: Settings, options: Namespace) -> None:
+    async with AsyncExitStack() as stack:
+        in_process = options.workers is None
+        app = _demo_app(settings) if options.demo else create_app(settings, with_worker=in_process)
+        with signals() as stopped:
+            port = await _listen(stack, app, settings.host, settings.port)
+            say(f"Backend: http://{_shown(settings.host)}:{port}")
+            if options.demo or options.with_frontend:
+                page = create_page(backend_port=port)
+                port = await _listen(stack, page, settings.host, settings.frontend_port)
+                say(f"Page:    http://{_shown(settings.host)}:{port}  <- open this")
+            async with supervised(options.workers or 0, settings.shutdown_grace_s) as workers:
+                await until_first(stopped.wait(), app[PARTS].fault(), workers.ended())
+                await drain(app)
+
+
+def _demo_app(settings: Settings) -> web.Application:
+    """The same application around an embedded Redis and the demo's model."""
+    from ..demo import demo_chain, embedded_redis  # imports LangChain and fakeredis
+
+    async def load_chain(settings: Settings) -> Chain:
+        return demo_chain()
+
+    say(
+        "This is the demo. Embedded: a Redis in memory (answers are gone when you stop it) and\n"
+        "an offline model that makes its text up. For the real thing put OPENAI_API_KEY and\n"
+        "REDIS_URL into a file named .env (see .env.example) and leave out --demo."
+    )
+    return create_app(settings, connect=embedded_redis, load_chain=load_chain)
+
+
+async def _listen(stack: AsyncExitStack, app: web.Application, host: str, port: int) -> int:
+    """Start to listen; returns the port, which the system has chosen where 0 was asked for."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CONNECTION_GRACE_S)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, host or None, port, reuse_address=True).start()
+    address: tuple[str, int] = runner.addresses[0]
+    return address[1]
+
+
+def _shown(host: str) -> str:
+    """A host that a browser on this machine can open."""
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104  only compared
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
