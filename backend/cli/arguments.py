@@ -14,15 +14,41 @@ Streams an LLM's answer to the browser through Redis Streams.
   python -m backend               server and worker in one process
   python -m backend --workers 2   a server, and two worker processes that it keeps alive
   python -m backend worker        a worker alone, on any machine that reaches the same Redis
+  python -m backend ask "Why?"    a client: the answer streams into the terminal
 """
 
 EPILOG = """\
 Without a command, `serve` is meant: see `python -m backend serve --help`.
 
-Settings are read from the environment and from a file named .env in the working
+The settings of a server are read from the environment and from a file named .env in the working
 directory; the environment wins. OPENAI_API_KEY and REDIS_URL are required, unless
 with --demo. .env.example lists every setting with its default.
 """
+
+ASK_EPILOG = """\
+Standard output carries the answer and nothing else. Ctrl-C stops the answer on the
+server; a second Ctrl-C leaves at once. A lost connection is made anew, and the answer
+read on where it was.
+
+With --json there is one object in the end: questionId, status (done, stopped, failed,
+refused, unreachable, timeout), text, error ({code, message, retryable} or null),
+finishReason, attempt, firstPieceMs, totalMs.
+
+exit codes:
+  0    done; also where the model's limit cut the answer, with a word on standard error
+  1    failed: the answer broke off, or there is none
+  2    wrong arguments
+  3    refused: the server did not take the question
+  4    unreachable: no server, not for long enough, or one that keeps silent
+  5    --timeout has passed; the server goes on answering
+  6    done, but a worker died on the way: in a pipe or a file, where nothing can be taken
+       back, the answer stands behind the words of the attempt that broke off
+  130  stopped, by Ctrl-C or by somebody else
+  141  nobody reads the output any more, as behind `| head`
+"""
+
+ASK_TIMEOUT_S = 600.0  # ANSWER_TIMEOUT_S of the server
+MAX_TIMEOUT_S = 86_400.0
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -44,6 +70,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     _add_serve(commands.add_parser("serve", help="a server, with a worker in it (default)"))
     _add_worker(commands.add_parser("worker", help="a worker alone"))
+    _add_ask(
+        commands.add_parser(
+            "ask",
+            help="a client: ask a server, and print the answer while it comes",
+            epilog=ASK_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     return parser
 
 
@@ -73,6 +107,37 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 def _add_worker(parser: argparse.ArgumentParser) -> None:
     # For the supervisor, which holds the other end: a worker must not outlive it.
     parser.add_argument("--until-eof", action="store_true", help=argparse.SUPPRESS)
+
+
+def _add_ask(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("question", help="the question; - reads it from standard input")
+    parser.add_argument("--topic", default="Redis", help="what the question is about (Redis)")
+    parser.add_argument(
+        "--url", help="address of the server (BACKEND_URL, or http://127.0.0.1:3000)"
+    )
+    parser.add_argument(
+        "--token",
+        help="for a server that wants one; better in BACKEND_TOKEN, where `ps` does not show it",
+    )
+    parser.add_argument("--no-stream", action="store_true", help="wait for the whole answer (POST)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object in the end")
+    parser.add_argument(
+        "--timeout",
+        type=_timeout,
+        default=ASK_TIMEOUT_S,
+        metavar="S",
+        help=f"seconds to wait for the end of the answer ({ASK_TIMEOUT_S:.0f})",
+    )
+
+
+def _timeout(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise argparse.ArgumentTypeError(f"seconds, up to {MAX_TIMEOUT_S:.0f}, are expected")
+    return seconds
 
 
 def _worker_count(text: str) -> int:

@@ -2,8 +2,24 @@
 
 import sys
 
-OK = 0
-USAGE = 2
+OK = 0  # for a client: the answer is whole, or cut at a limit of the model's
+FAILED = 1  # the answer broke off, or there is none any more
+USAGE = 2  # wrong arguments or settings
+REFUSED = 3  # the server did not take the question
+UNREACHABLE = 4  # no server, or no Redis, that can be talked to
+TIMED_OUT = 5  # --timeout has passed
+BEGUN_ANEW = 6  # an answer follows upon the words of a broken one, in a pipe or a file
+STOPPED = 130  # by Ctrl-C, or by somebody else
+BROKEN_PIPE = 141  # nobody reads our output any more; what the shell makes of SIGPIPE
+
+# What could move the cursor, or make a terminal do something: a model's words, and an
+# operator's look at them, have no business there.
+_NO_CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {ord("\n"), ord("\t")})
+
+
+def harmless(text: str) -> str:
+    """The text without what controls a terminal."""
+    return text.translate(_NO_CONTROLS)
 
 
 def say(text: str) -> None:
@@ -11,6 +27,11 @@ def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201  the command line's own output
 
 
+def remark(text: str) -> None:
+    """Print a line on standard error, beside the output."""
+    print(harmless(text), file=sys.stderr, flush=True)  # noqa: T201
+
+
 def complain(text: str) -> None:
     """Print a line about what is wrong on standard error."""
-    print(f"error: {text}", file=sys.stderr, flush=True)  # noqa: T201
+    remark(f"error: {text}")

@@ -1,0 +1,120 @@
+"""`ask`: one question to a server, from a terminal or a script."""
+
+import asyncio
+import json
+import os
+import sys
+from argparse import Namespace
+
+from ..client.conversation import Conversation
+from ..client.outcome import Outcome
+from ..client.post import Posting
+from ..client.server import Server
+from ..payloads import Ask, new_question_id
+from ..settings import SettingsError
+from .console import (
+    BEGUN_ANEW,
+    FAILED,
+    OK,
+    REFUSED,
+    STOPPED,
+    TIMED_OUT,
+    UNREACHABLE,
+    complain,
+    remark,
+    say,
+)
+from .interrupts import interrupts
+from .screen import Screen
+
+MAX_STDIN_CHARS = 100_000  # twice what a server may be set to take
+
+EXIT_CODES = {
+    "done": OK,
+    "failed": FAILED,
+    "refused": REFUSED,
+    "unreachable": UNREACHABLE,
+    "timeout": TIMED_OUT,
+    "stopped": STOPPED,
+}
+CUT = {
+    "length": "The answer is cut off: it reached the model's limit.",
+    "content_filter": "The answer is cut off by the provider's content filter.",
+}
+
+
+def ask(options: Namespace) -> int:
+    """Ask, print the answer, and return the exit code that says how it went."""
+    server = _server(options)
+    question = Ask(new_question_id(), options.topic, _question(options.question))
+    screen = Screen(silent=options.json or options.no_stream)
+    outcome = asyncio.run(_ask(server, question, screen, options))
+    if options.json:
+        say(json.dumps(_as_json(outcome)))
+    elif options.no_stream:
+        shown = Screen()
+        asyncio.run(shown.piece(outcome.text))
+        shown.end()
+    else:
+        screen.end()
+    return _explain(outcome, is_spoilt=screen.is_spoilt)
+
+
+async def _ask(server: Server, question: Ask, screen: Screen, options: Namespace) -> Outcome:
+    if options.no_stream:
+        posting = Posting(server, question)
+        with interrupts(posting.stop):
+            return await posting.run(options.timeout)
+    conversation = Conversation(server, question, screen)
+    with interrupts(conversation.stop):
+        return await conversation.run(options.timeout)
+
+
+def _server(options: Namespace) -> Server:
+    url = options.url or os.environ.get("BACKEND_URL") or "http://127.0.0.1:3000"
+    token = options.token or os.environ.get("BACKEND_TOKEN") or ""
+    try:
+        return Server(url.rstrip("/"), token)
+    except ValueError as exc:
+        raise SettingsError(str(exc)) from None
+
+
+def _question(typed: str) -> str:
+    """The question, from standard input where it is `-`."""
+    if typed != "-":
+        return typed
+    text = sys.stdin.read(MAX_STDIN_CHARS + 1)
+    if len(text) > MAX_STDIN_CHARS:
+        raise SettingsError(f"the question on standard input is over {MAX_STDIN_CHARS} characters")
+    return text.rstrip("\n")
+
+
+def _explain(outcome: Outcome, *, is_spoilt: bool) -> int:
+    """Say on standard error what the words alone do not; returns the exit code."""
+    if outcome.error:
+        complain(f"{outcome.error['message']} ({outcome.error['code']}, {outcome.question_id})")
+    elif outcome.status == "stopped":
+        remark("Stopped.")
+    if cut := CUT.get(outcome.finish_reason or ""):
+        remark(cut)
+    if outcome.status == "done" and is_spoilt:
+        complain("the answer stands behind the words of an attempt that broke off")
+        return BEGUN_ANEW
+    return EXIT_CODES[outcome.status]
+
+
+def _as_json(outcome: Outcome) -> dict[str, object]:
+    return {
+        "questionId": outcome.question_id,
+        "status": outcome.status,
+        "text": outcome.text,
+        "error": outcome.error,
+        "finishReason": outcome.finish_reason,
+        "attempt": outcome.attempt,
+        "firstPieceMs": _ms(outcome.first_piece_s),
+        "totalMs": _ms(outcome.total_s),
+    }
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)

@@ -1,0 +1,422 @@
+"""`ask`, as people and scripts run it, against the real program."""
+
+import asyncio
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import socketio
+from aiohttp import web
+
+from tests.fakes.command import Command, command, output_of
+from tests.fakes.fake_backend import FakeBackend
+from tests.fakes.openai_endpoint import OpenAIEndpoint, answer_pieces
+from tests.fakes.programs import Program, free_port, program
+from tests.fakes.proxy import Proxy
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ENDLESS = "[[tokens=100000 interval_ms=10]]"
+
+
+def piece(question: str, number: int) -> str:
+    """The piece of an answer with this number, from 0 on."""
+    return answer_pieces(question, number + 1)[-1]
+
+
+@asynccontextmanager
+async def ask(url: str, question: str, *options: str, **rest: Any) -> AsyncIterator[Command]:
+    """Run `ask`."""
+    async with command("ask", question, "--url", url, *options, **rest) as started:
+        yield started
+
+
+# What it prints
+
+
+async def test_the_answer_is_all_that_standard_output_gets(
+    server: Program, model: OpenAIEndpoint
+) -> None:
+    """The answer arrives to the byte, its id stands beside it, and the exit code is 0."""
+    async with ask(server.url, "What is printed?") as asked:
+        assert await asked.ended() == 0
+    assert asked.out == model.answer_to("What is printed?")
+    assert re.fullmatch(r"Question [0-9a-f-]{36} is accepted\n", asked.err)
+
+
+async def test_words_are_printed_as_they_come(server: Program, model: OpenAIEndpoint) -> None:
+    """Whoever reads the output has the first words while the model still speaks."""
+    question = f"Is it printed at once? {ENDLESS}"
+    async with ask(server.url, question) as asked:
+        await asked.said(piece(question, 3))
+        assert model.requests_for(question)[0].open
+
+
+async def test_without_a_stream(server: Program, model: OpenAIEndpoint) -> None:
+    """--no-stream prints the same bytes, all at once."""
+    async with ask(server.url, "And in one piece?", "--no-stream") as asked:
+        assert await asked.ended() == 0
+    assert (asked.out, asked.err) == (model.answer_to("And in one piece?"), "")
+
+
+@pytest.mark.parametrize("options", [[], ["--no-stream"]])
+async def test_json(server: Program, model: OpenAIEndpoint, options: list[str]) -> None:
+    """--json prints one object in the end, streamed or not."""
+    async with ask(server.url, "As JSON?", "--json", *options) as asked:
+        assert await asked.ended() == 0
+    (line,) = asked.out.splitlines()
+    told = json.loads(line)
+    assert told["text"] == model.answer_to("As JSON?")
+    assert (told["status"], told["error"]) == ("done", None)
+    assert re.fullmatch(r"[0-9a-f-]{36}", told["questionId"])
+    assert told["totalMs"] >= (told["firstPieceMs"] or 0) >= 0
+    assert told["attempt"] == (0 if options else 1)
+
+
+async def test_the_question_may_come_from_standard_input(
+    server: Program, model: OpenAIEndpoint
+) -> None:
+    """`-` reads it there, without the line break that `echo` leaves."""
+    question = "First line?\nSecond line, with ümlauts?"
+    async with ask(server.url, "-", "--topic", "Pipes", stdin=f"{question}\n".encode()) as asked:
+        assert await asked.ended() == 0
+    assert asked.out == model.answer_to(question)
+    assert "Pipes" in json.dumps(model.requests_for(question)[0].body["messages"])
+
+
+async def test_a_terminal_gets_no_control_characters(server: Program) -> None:
+    """On a terminal nothing of a model's words can move the cursor; the prompt has its line."""
+    ours, theirs = pty.openpty()
+    try:
+        async with ask(server.url, "What can it do to me?", stdout=theirs) as asked:
+            assert await asked.ended() == 0
+        shown = os.read(ours, 65_536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert shown.endswith("\r\n")
+    # The terminal itself makes \r\n of \n; the model's own \r has gone.
+    assert "\r" not in shown.replace("\r\n", "\n")
+
+
+async def test_it_starts_without_what_a_server_needs() -> None:
+    """A client imports neither LangChain nor what talks to Redis."""
+    code = (
+        "import sys, backend.cli.asking;"
+        "print([name for name in ('langchain_core', 'openai', 'fakeredis',"
+        " 'backend.storage', 'backend.app') if name in sys.modules])"
+    )
+    run = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=subprocess.PIPE)
+    assert (await run.communicate())[0] == b"[]\n"
+
+
+async def test_it_needs_no_settings(server: Program) -> None:
+    """What a server would refuse to start with is none of a client's business."""
+    env = {"PORT": "nonsense", "REDIS_URL": "nonsense", "BACKEND_URL": f"{server.url}/"}
+    assert await output_of("ask", "Do you need settings?", env=env)
+
+
+# How it ends
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "word"),
+    [
+        ("cut_after:5", 1, "(model_error, "),
+        ("429", 1, "(rate_limited, "),
+        ("finish:length", 0, "the model's limit"),
+        ("finish:content_filter", 0, "content filter"),
+    ],
+)
+async def test_how_the_model_ended_is_told(
+    server: Program, fault: str, status: int, word: str
+) -> None:
+    """A failure is exit code 1, a cut one is not; either is told in words on standard error."""
+    question = f"How does it end? [[fault={fault}]]"
+    async with ask(server.url, question) as asked:
+        assert await asked.ended() == status
+    assert word in asked.err
+    assert "".join(answer_pieces(question, 40)).startswith(asked.out)
+
+
+@pytest.mark.parametrize("options", [[], ["--no-stream"]])
+async def test_a_refusal(server: Program, options: list[str]) -> None:
+    """A question that the server does not take is exit code 3, and says why."""
+    async with ask(server.url, " ", *options) as asked:
+        assert await asked.ended() == 3
+    assert asked.out == ""
+    assert "topicQuestion must not be empty." in asked.err
+
+
+@pytest.mark.parametrize("options", [[], ["--no-stream"], ["--json"]])
+async def test_nobody_there(options: list[str]) -> None:
+    """Where no server listens: exit code 4, at once."""
+    async with ask(f"http://127.0.0.1:{free_port()}", "Anybody?", *options) as asked:
+        assert await asked.ended() == 4
+    assert "(unreachable, " in asked.err
+    assert bool(asked.out) == (options == ["--json"])
+
+
+async def test_a_web_server_that_is_no_backend() -> None:
+    """Something else that speaks HTTP is exit code 4, too."""
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await output_of("ask", "Anybody?", "--url", url, status=4)
+        await output_of("ask", "Anybody?", "--url", url, "--no-stream", status=4)
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--url", "nonsense"],
+        ["--url", "ftp://127.0.0.1"],
+        ["--token", "two words"],
+        ["--timeout", "0"],
+        ["--timeout", "long"],
+    ],
+)
+async def test_wrong_arguments(options: list[str]) -> None:
+    """What makes no sense is exit code 2 and one line."""
+    async with command("ask", "Why?", *options) as asked:
+        assert await asked.ended() == 2
+    assert asked.err.splitlines()[-1].count("error: ") == 1
+
+
+async def test_too_long_a_question_on_standard_input() -> None:
+    """A file that was piped by mistake is not sent anywhere."""
+    async with command("ask", "-", stdin=b"x" * 200_000) as asked:
+        assert await asked.ended() == 2
+    assert "100000" in asked.err
+
+
+@pytest.mark.parametrize("options", [[], ["--no-stream"]])
+async def test_a_timeout(server: Program, options: list[str]) -> None:
+    """Past --timeout it is exit code 5, and what was said stands."""
+    question = f"How long? {ENDLESS} {options}"
+    async with ask(server.url, question, "--timeout", "1.5", *options) as asked:
+        assert await asked.ended() == 5
+    assert "(timeout, " in asked.err
+
+
+async def test_a_reader_that_has_enough(server: Program) -> None:
+    """Behind `| head` it ends quietly, as a program does that SIGPIPE has ended."""
+    question = f"Who reads on? {ENDLESS}"
+    reading, writing = os.pipe()
+    async with ask(server.url, question, stdout=writing) as asked:
+        os.close(writing)
+        await asyncio.to_thread(os.read, reading, 10)
+        os.close(reading)
+        assert await asked.ended() == 141
+    assert asked.err.count("\n") == 1
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize("options", [[], ["--no-stream"], ["--json"]])
+async def test_ctrl_c_stops_the_answer(
+    server: Program, model: OpenAIEndpoint, options: list[str]
+) -> None:
+    """The model's connection is closed, what was said is printed, and the exit code is 130."""
+    question = f"Enough? {ENDLESS} {options}"
+    async with ask(server.url, question, *options) as asked:
+        await model.wait_sent(question, 3)
+        asked.interrupt()
+        assert await asked.ended() == 130
+    assert not (await model.wait_closed(question)).completed
+    assert "Stopped.\n" in asked.err
+    text = json.loads(asked.out)["text"] if "--json" in options else asked.out
+    assert text
+    assert "".join(answer_pieces(question, 1_000)).startswith(text)
+
+
+async def test_a_second_ctrl_c_does_not_wait(server: Program) -> None:
+    """While the server does not answer, the second Ctrl-C ends it all the same."""
+    question = f"Enough, at once? {ENDLESS}"
+    async with Proxy(server.port) as proxy:
+        async with ask(f"http://127.0.0.1:{proxy.port}", question) as asked:
+            await asked.said(piece(question, 1))
+            proxy.stall()
+            asked.interrupt()
+            await asked.said("Stopping", "err")
+            asked.interrupt()
+            assert await asked.ended(timeout_s=3) == 130
+
+
+async def test_somebody_else_may_stop_it(server: Program) -> None:
+    """An answer that was stopped from elsewhere is exit code 130, too."""
+    question = f"Who stops it? {ENDLESS}"
+    async with ask(server.url, question) as asked, socketio.AsyncSimpleClient() as other:
+        await asked.said(piece(question, 1))
+        (question_id,) = re.findall(r"[0-9a-f-]{36}", asked.err)
+        await other.connect(server.url)
+        assert (await other.call("stopQuestion", {"questionId": question_id}))["ok"]
+        assert await asked.ended() == 130
+
+
+# What breaks on the way
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_lost_connection_costs_nothing(
+    server: Program, model: OpenAIEndpoint, times: int
+) -> None:
+    """However often the connection is cut, every byte is printed once."""
+    question = f"Is it whole after {times} cuts? [[tokens=200 interval_ms=10]]"
+    async with Proxy(server.port) as proxy:
+        async with ask(f"http://127.0.0.1:{proxy.port}", question) as asked:
+            for cut in range(times):
+                await asked.said(piece(question, 20 * (cut + 1)))
+                proxy.cut()
+            assert await asked.ended() == 0
+    assert asked.out == model.answer_to(question)
+    assert asked.err.count("trying to go on") == times
+
+
+async def test_a_server_that_is_away_for_a_while(server: Program, model: OpenAIEndpoint) -> None:
+    """Nobody listens for a moment: it tries again until somebody does."""
+    question = "Is it whole after a while? [[tokens=100 interval_ms=10]]"
+    async with Proxy(server.port) as proxy:
+        async with ask(f"http://127.0.0.1:{proxy.port}", question) as asked:
+            await asked.said(piece(question, 10))
+            await proxy.refuse()
+            await asked.said("trying to go on", "err")
+            await model.wait_closed(question)
+            await proxy.heal()
+            assert await asked.ended() == 0
+    assert asked.out == model.answer_to(question)
+
+
+async def test_a_worker_that_dies(stack_env: dict[str, str], model: OpenAIEndpoint) -> None:
+    """The answer begins anew: told on standard error, and by exit code 6 where words were piped."""
+    question = "Who dies? [[tokens=150 interval_ms=10]]"
+    answer = model.answer_to(question)
+    env = stack_env | {"REDIS_URL": stack_env["REDIS_URL"].removesuffix("0") + "2"}
+    ours, theirs = pty.openpty()
+    async with program("--workers", "0", **env) as server, program("worker", **env) as victim:
+        await asyncio.gather(server.ready(), victim.printed("waiting"))
+        async with (
+            ask(server.url, question) as piped,
+            ask(server.url, question, "--json") as as_json,
+            ask(server.url, question, stdout=theirs) as shown,
+            program("worker", **env) as other,
+        ):
+            await piped.said(piece(question, 20))
+            await asyncio.gather(*(each.said("accepted", "err") for each in (as_json, shown)))
+            victim.process.kill()
+            await other.printed("waiting")
+            codes = [await each.ended() for each in (piped, as_json, shown)]
+    os.close(ours)
+    os.close(theirs)
+    assert codes == [6, 0, 0]
+    for each in (piped, as_json, shown):
+        assert "begins anew (attempt 2)" in each.err
+    assert piped.out.endswith(answer)
+    assert answer.startswith(piped.out.removesuffix(answer).rstrip("\n"))
+    assert json.loads(as_json.out)["text"] == answer
+
+
+# Other servers
+
+
+@asynccontextmanager
+async def guarded(token: str) -> AsyncIterator[str]:
+    """A server that wants a token, in the handshake and over HTTP; gives its address."""
+    sio = socketio.AsyncServer(async_mode="aiohttp")
+
+    async def connect(sid: str, environ: Any, auth: Any = None) -> None:
+        if auth != {"token": token}:
+            error = {"code": "unauthorized", "message": "A token is wanted.", "retryable": False}
+            raise socketio.exceptions.ConnectionRefusedError("A token is wanted.", error)
+
+    async def answer(sid: str, payload: Any) -> dict[str, Any]:
+        question_id = payload["questionId"]
+        for number, text in enumerate(["START", "Welcome.", "END"]):
+            meta = {"questionId": question_id, "id": f"1-{number}", "attempt": 1, "number": number}
+            await sio.emit("chunk", (text, meta | ({"status": "done"} if number == 2 else {})))
+        return {"ok": True, "questionId": question_id, "status": "running"}
+
+    async def post(request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != f"Bearer {token}":
+            error = {"code": "unauthorized", "message": "A token is wanted.", "retryable": False}
+            return web.json_response({"error": error}, status=401)
+        return web.json_response({"output": "Welcome."})
+
+    sio.on("connect", connect)
+    sio.on("askQuestion", answer)
+    app = web.Application()
+    app.router.add_post("/askQuestionWithoutStream", post)
+    sio.attach(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("options", [[], ["--no-stream"]])
+async def test_a_server_that_wants_a_token(options: list[str]) -> None:
+    """The token goes along, from the environment or the command line; a wrong one is refused."""
+    async with guarded("word-of-the-day") as url:
+        arguments = ["ask", "May I?", "--url", url, *options]
+        env = {"BACKEND_TOKEN": "word-of-the-day"}
+        assert await output_of(*arguments, env=env) == "Welcome."
+        assert await output_of(*arguments, "--token", "word-of-the-day") == "Welcome."
+        async with command(*arguments, "--token", "another") as refused:
+            assert await refused.ended() == 3
+    assert "A token is wanted. (unauthorized, " in refused.err
+    assert "another" not in refused.err
+
+
+async def test_a_server_like_the_original() -> None:
+    """Plain strings, no acknowledgement: the answer is printed without its labels."""
+    backend = FakeBackend(plain=True)
+    async with backend.serving(), ask(backend.url, "Who are you?") as asked:
+        await backend.heard("askQuestion")
+        await backend.start()
+        await backend.say("I am ", "plain.")
+        await backend.end()
+        assert await asked.ended() == 0
+    assert asked.out == "I am plain."
+
+
+async def test_a_server_like_the_original_cannot_go_on() -> None:
+    """What such a server was saying when the connection broke is lost, and it is told."""
+    backend = FakeBackend(plain=True)
+    async with backend.serving():
+        async with Proxy(int(backend.url.rpartition(":")[2])) as proxy:
+            async with ask(f"http://127.0.0.1:{proxy.port}", "Who are you?") as asked:
+                await backend.heard("askQuestion")
+                await backend.start()
+                await backend.say("I am ")
+                await asked.said("I am ")
+                proxy.cut()
+                assert await asked.ended() == 4
+    assert "cannot go on with an answer" in asked.err
+
+
+async def test_a_server_like_the_original_cannot_stop() -> None:
+    """Ctrl-C ends the client all the same, and says that the answer may go on."""
+    backend = FakeBackend(plain=True)
+    async with backend.serving(), ask(backend.url, "Who are you?") as asked:
+        await backend.heard("askQuestion")
+        await backend.start()
+        await backend.say("I am ")
+        await asked.said("I am ")
+        asked.interrupt()
+        assert await asked.ended() == 130
+    assert "may go on" in asked.err

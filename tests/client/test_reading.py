@@ -1,0 +1,116 @@
+"""What a client makes of the chunks that it gets, whoever sends them."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.client.inbox import MOST_WAITING, Chunk, Inbox, Lost
+from backend.client.reading import Reading, parse_chunk
+from backend.errors import Expired
+from backend.events import Ending, Entry
+from tests.fakes.rig import whole_answer
+
+OURS = "00000000-0000-4000-8000-000000000000"
+
+
+def chunks(*pieces: str, attempt: int = 1) -> list[Chunk]:
+    """The chunks of a whole answer, as a server sends them."""
+    return [Chunk(*entry.chunk()) for entry in whole_answer(OURS, *pieces, attempt=attempt)]
+
+
+def read(*given: Chunk) -> Reading:
+    """A reading that was given these."""
+    reading = Reading(OURS)
+    for chunk in given:
+        reading.take(chunk)
+    return reading
+
+
+def test_an_answer_is_folded() -> None:
+    """START, pieces and END make the words, and the ending."""
+    reading = read(*chunks("One, ", "two."))
+    assert (reading.text, reading.ending, reading.attempt) == ("One, two.", Ending("done"), 1)
+
+
+def test_what_comes_twice_counts_once() -> None:
+    """A resume that begins too early does no harm."""
+    start, one, two, end = chunks("One, ", "two.")
+    assert read(start, one, start, one, two, end).text == "One, two."
+
+
+def test_a_new_attempt_begins_anew() -> None:
+    """The words of an attempt that broke off are void."""
+    broken = chunks("Never ")[:-1]
+    reading = read(*broken, *chunks("One.", attempt=2), *broken)
+    assert (reading.text, reading.attempt) == ("One.", 2)
+
+
+def test_a_hole_is_noticed() -> None:
+    """A piece that is missing is no matter of luck."""
+    start, _, two, _ = chunks("One, ", "two.")
+    with pytest.raises(Expired):
+        read(start, two)
+
+
+def test_entries_are_what_the_server_has() -> None:
+    """An entry that went through a chunk is the same entry."""
+    entry = Entry.end(OURS, 2, 7, Ending("done", finish_reason="length"))
+    assert parse_chunk(Chunk(*entry.chunk())) == entry
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+    max_leaves=5,
+)
+keys = st.sampled_from(["questionId", "id", "attempt", "number", "status", "error", "finishReason"])
+
+
+@given(st.dictionaries(keys, json_values), st.text())
+def test_any_meta_is_read_or_passed_over(meta: dict[str, Any], text: str) -> None:
+    """Whatever a server puts into meta, no more than a hole comes of it."""
+    reading = Reading(OURS)
+    chunk = Chunk(text, meta)
+    reading.is_ours(chunk)
+    try:
+        reading.take(chunk)
+    except Expired:
+        assert meta["attempt"] > 0
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"questionId": "another"},
+        {"questionId": OURS, "attempt": 0},
+        {"questionId": OURS, "notice": True},
+    ],
+)
+def test_what_is_not_ours(meta: dict[str, Any]) -> None:
+    """Another's chunks, refusals and lines for old pages are not part of the answer."""
+    assert not Reading(OURS).is_ours(Chunk("Not for us.", {"attempt": 1, **meta}))
+
+
+def test_plain_strings() -> None:
+    """Between its labels, a plain server's answer is taken as it comes, labels of others too."""
+    reading = Reading(OURS)
+    said = [
+        reading.take_plain(text)
+        for text in ("stray", "START:7;<br/>", "One, ", "<br/>;END:8", "<br/>;END:7")
+    ]
+    assert said == ["", "", "One, ", "<br/>;END:8", ""]
+    assert (reading.plain, reading.known_id, reading.ending) == (True, "7", Ending("done"))
+
+
+async def test_an_inbox_is_bounded() -> None:
+    """Too much that nobody takes is a lost connection, behind what has come before it."""
+    inbox = Inbox()
+    for _ in range(MOST_WAITING + 10):
+        inbox.put(Chunk("word", None))
+    taken = [await inbox.get() for _ in range(MOST_WAITING)]
+    assert set(taken) == {Chunk("word", None)}
+    assert await inbox.get() == Lost()
+    inbox.put(Chunk("late", None))
+    assert inbox._waiting.empty()
