@@ -35,6 +35,14 @@ def _run(options: Namespace) -> int:
             from .asking import ask
 
             return ask(options)
+        case "replay":
+            from .replaying import replay
+
+            return replay(options)
+        case "questions":
+            from .listing import questions
+
+            return questions(options)
         case "worker":
             from .working import work
 

@@ -2,8 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import get_args
 
 from .. import __version__
+from ..events import Status
 
 MAX_WORKERS = 64  # processes; more belong on other machines
 
@@ -15,6 +17,8 @@ Streams an LLM's answer to the browser through Redis Streams.
   python -m backend --workers 2   a server, and two worker processes that it keeps alive
   python -m backend worker        a worker alone, on any machine that reaches the same Redis
   python -m backend ask "Why?"    a client: the answer streams into the terminal
+  python -m backend questions     for operators: what was asked lately
+  python -m backend replay <id>   for operators: an answer that Redis has
 """
 
 EPILOG = """\
@@ -49,6 +53,7 @@ exit codes:
 
 ASK_TIMEOUT_S = 600.0  # ANSWER_TIMEOUT_S of the server
 MAX_TIMEOUT_S = 86_400.0
+MAX_LIMIT = 1_000  # questions in a list
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -77,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
             epilog=ASK_EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+    )
+    _add_replay(
+        commands.add_parser("replay", help="for operators: print an answer that stands in Redis")
+    )
+    _add_questions(
+        commands.add_parser("questions", help="for operators: list what was asked lately")
     )
     return parser
 
@@ -128,6 +139,33 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"seconds to wait for the end of the answer ({ASK_TIMEOUT_S:.0f})",
     )
+
+
+def _add_replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", help="the id of the question")
+    parser.add_argument(
+        "--follow", action="store_true", help="wait for the end of an answer that is being written"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object in the end")
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--status", choices=get_args(Status), help="only those in this state")
+    parser.add_argument(
+        "--limit",
+        type=_limit,
+        default=20,
+        metavar="N",
+        help=f"at most so many (20; up to {MAX_LIMIT})",
+    )
+    parser.add_argument("--words", action="store_true", help="show topics and questions, too")
+    parser.add_argument("--json", action="store_true", help="print a JSON object a line")
+
+
+def _limit(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= MAX_LIMIT:
+        raise argparse.ArgumentTypeError(f"a number from 1 to {MAX_LIMIT} is expected")
+    return int(text)
 
 
 def _timeout(text: str) -> float:
