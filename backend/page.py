@@ -7,7 +7,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-FRONTEND = Path(__file__).resolve().parent.parent / "frontend"
+_PACKAGE = Path(__file__).resolve().parent
+# An installed package carries the page inside; in a clone it stands beside.
+_CARRIED = _PACKAGE / "frontend"
+FRONTEND = _CARRIED if _CARRIED.is_dir() else _PACKAGE.parent / "frontend"
 DEFAULT_BACKEND_PORT = 3000  # where the page looks when it is told nothing
 
 CLIENT_DIST = Path("node_modules/socket.io-client/dist")
