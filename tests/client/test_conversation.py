@@ -10,32 +10,10 @@ from backend.client import conversation, exchange, stopping
 from backend.client.conversation import Conversation
 from backend.client.outcome import Outcome
 from backend.client.server import Server
-from tests.fakes.fake_backend import FakeBackend, Payload
 from tests.fakes.rig import new_ask
+from tests.fakes.scripted_server import OK, ScriptedServer
 
 PATIENCE_S = 10.0
-BUSY: Payload = {"code": "busy", "message": "Later.", "retryable": True}
-EXPIRED: Payload = {"code": "expired", "message": "Gone.", "retryable": False}
-
-
-class OddBackend(FakeBackend):
-    """A backend that may lose a piece, break off a reader, or acknowledge nothing."""
-
-    acknowledges = True
-
-    async def break_off(self, error: Payload) -> None:
-        """End without an entry: the server itself cannot read on."""
-        meta = {"questionId": self.question_id, "attempt": 1, "status": "failed", "error": error}
-        await self._emit(("<br/>;END", meta), self._followers)
-
-    async def say_unheard(self, piece: str) -> None:
-        """Say something that gets lost on its way."""
-        followers, self._followers = self._followers, set()
-        await self.say(piece)
-        self._followers = followers
-
-    def _accepted(self) -> Payload | None:
-        return super()._accepted() if self.acknowledges else None
 
 
 class Spectator:
@@ -69,12 +47,12 @@ class Spectator:
 
 
 class Talk:
-    """A conversation under way, with a backend that says what the test wants."""
+    """A conversation under way, with a server that says what the test wants."""
 
-    def __init__(self, backend: OddBackend) -> None:
-        self.backend = backend
+    def __init__(self, server: ScriptedServer) -> None:
+        self.server = server
         self.view = Spectator()
-        self.conversation = Conversation(Server(backend.url), new_ask(), self.view)
+        self.conversation = Conversation(Server(server.url), new_ask(), self.view)
         self.running = asyncio.create_task(self.conversation.run(PATIENCE_S))
 
     async def outcome(self) -> Outcome:
@@ -93,101 +71,100 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def asked(*, plain: bool = False) -> AsyncIterator[Talk]:
-    """A question that the backend has heard."""
-    backend = OddBackend(plain=plain)
-    async with backend.serving():
-        talk = Talk(backend)
+async def asked(*, acknowledged: bool = True) -> AsyncIterator[Talk]:
+    """A question that the server has heard."""
+    server = ScriptedServer()
+    if not acknowledged:
+        server.replies = dict.fromkeys(server.replies)
+    async with server.serving():
+        talk = Talk(server)
         try:
-            await backend.heard("askQuestion")
+            await server.heard("askQuestion")
             yield talk
         finally:
             talk.running.cancel()
             await asyncio.wait({talk.running})
 
 
+@asynccontextmanager
+async def answering() -> AsyncIterator[Talk]:
+    """A question whose answer has begun, with one piece."""
+    async with asked() as talk:
+        await talk.server.start()
+        await talk.server.say("One, ")
+        await talk.view.read("One, ")
+        yield talk
+
+
 async def test_reads_on_behind_the_last_entry() -> None:
     """A new connection asks for what follows, and only for that."""
-    async with asked() as talk:
-        await talk.backend.start()
-        await talk.backend.say("One, ")
-        await talk.view.read("One, ")
-        talk.backend.drop()
-        assert (await talk.backend.heard("resumeQuestion"))["after"] == "1-1"
-        await talk.backend.say("two.")
-        await talk.backend.end()
+    async with answering() as talk:
+        talk.server.drop()
+        assert (await talk.server.heard("resumeQuestion"))["after"] == "1-1"
+        await talk.server.say("two.")
+        await talk.server.end()
         outcome = await talk.outcome()
     assert (outcome.status, outcome.text, talk.view.text) == ("done", "One, two.", "One, two.")
-    assert not talk.backend.has_heard("askQuestion")
+    assert not talk.server.has_heard("askQuestion")
 
 
 async def test_asks_again_where_nobody_knows_whether_it_was_heard() -> None:
     """Before anything has come back, the same question is asked with the same id."""
-    backend = OddBackend()
-    backend.acknowledges = False
-    async with backend.serving():
-        talk = Talk(backend)
-        first = await backend.heard("askQuestion")
-        backend.acknowledges = True
-        backend.drop()
-        assert await backend.heard("askQuestion") == first
-        await backend.answer("One.")
-        assert (await talk.outcome()).text == "One."
+    async with asked(acknowledged=False) as talk:
+        talk.server.drop()
+        talk.server.replies = dict.fromkeys(talk.server.replies, OK)
+        again = await talk.server.heard("askQuestion")
+        assert again["questionId"] == talk.server.question_id
+        await talk.server.start()
+        await talk.server.end()
+        assert (await talk.outcome()).status == "done"
 
 
 async def test_is_refused_for_now_while_the_answer_is_there() -> None:
     """A resume that is refused for now is tried again, until it is not."""
-    async with asked() as talk:
-        await talk.backend.start()
-        await talk.backend.say("One.")
-        await talk.view.read("One.")
-        talk.backend.refusal = BUSY
-        talk.backend.drop()
+    async with answering() as talk:
+        talk.server.refuse("resumeQuestion", "busy", retryable=True)
+        talk.server.drop()
         for _ in range(3):
-            await talk.backend.heard("resumeQuestion")
-        talk.backend.refusal = None
-        await talk.backend.end()
-        assert (await talk.outcome()).text == "One."
+            await talk.server.heard("resumeQuestion")
+        talk.server.replies["resumeQuestion"] = OK
+        await talk.server.end()
+        assert (await talk.outcome()).text == "One, "
     assert sum("trying to go on" in note for note in talk.view.notes) == 1
 
 
 async def test_gives_a_server_up_that_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """After long enough without a connection it ends, with the words so far."""
     monkeypatch.setattr(conversation, "RECONNECT_WITHIN_S", 0.05)
-    async with asked() as talk:
-        await talk.backend.start()
-        await talk.backend.say("One, ")
-        await talk.view.read("One, ")
-        talk.backend.refusal = BUSY
-        talk.backend.drop()
+    async with answering() as talk:
+        talk.server.refuse("resumeQuestion", "busy", retryable=True)
+        talk.server.drop()
         outcome = await talk.outcome()
     assert (outcome.status, outcome.text) == ("unreachable", "One, ")
 
 
 async def test_an_answer_that_is_gone() -> None:
     """Where nothing is stored any more, the answer has failed."""
-    async with asked() as talk:
-        await talk.backend.start()
-        await talk.backend.say("One, ")
-        await talk.view.read("One, ")
-        talk.backend.stores = False
-        talk.backend.drop()
+    async with answering() as talk:
+        talk.server.refuse("resumeQuestion", "expired", retryable=False)
+        talk.server.drop()
         outcome = await talk.outcome()
-    assert (outcome.status, outcome.error) == ("failed", EXPIRED)
+    assert (outcome.status, outcome.text) == ("failed", "One, ")
+    assert outcome.error
+    assert outcome.error["code"] == "expired"
 
 
 @pytest.mark.parametrize("retryable", [True, False])
 async def test_a_reader_that_breaks_off(retryable: bool) -> None:
     """An END that stands in no stream is gone around, if trying again may help."""
-    async with asked() as talk:
-        await talk.backend.start()
-        await talk.backend.say("One, ")
-        await talk.view.read("One, ")
-        await talk.backend.break_off({**BUSY, "retryable": retryable})
+    async with answering() as talk:
+        error = {"code": "storage_unavailable", "message": "No.", "retryable": retryable}
+        meta = {"questionId": talk.server.question_id, "attempt": 1}
+        await talk.server.emit("END", meta | {"status": "failed", "error": error})
         if retryable:
-            await talk.backend.heard("resumeQuestion")
-            await talk.backend.say("two.")
-            await talk.backend.end()
+            await talk.server.heard("resumeQuestion")
+            await talk.server.say("two.")
+            await talk.server.end()
         outcome = await talk.outcome()
     expected = ("done", "One, two.") if retryable else ("failed", "One, ")
     assert (outcome.status, outcome.text) == expected
@@ -195,44 +172,46 @@ async def test_a_reader_that_breaks_off(retryable: bool) -> None:
 
 async def test_a_missing_piece_is_fetched() -> None:
     """Behind a hole it reads again what stands behind the last entry."""
-    async with asked() as talk:
-        await talk.backend.start()
-        await talk.backend.say_unheard("One, ")
-        await talk.backend.say("two.")
-        await talk.backend.heard("resumeQuestion")
-        await talk.view.read("One, two.")
-        await talk.backend.end()
-        assert (await talk.outcome()).status == "done"
+    async with answering() as talk:
+        await talk.server.lose("two, ")
+        await talk.server.say("three.")
+        assert (await talk.server.heard("resumeQuestion"))["after"] == "1-1"
+        await talk.server.end()
+        assert (await talk.outcome()).text == "One, two, three."
 
 
 async def test_begins_anew() -> None:
     """Another attempt replaces the words, and the view is told."""
-    async with asked() as talk:
-        await talk.backend.start()
-        await talk.backend.say("Never ")
-        await talk.backend.start(attempt=2)
-        await talk.backend.say("One.")
-        await talk.backend.end()
+    async with answering() as talk:
+        await talk.server.start(attempt=2)
+        await talk.server.say("Uno.")
+        await talk.server.end()
         outcome = await talk.outcome()
-    assert (outcome.text, outcome.attempt, talk.view.attempts) == ("One.", 2, [2])
+    assert (outcome.text, outcome.attempt, talk.view.attempts) == ("Uno.", 2, [2])
 
 
 async def test_stops_even_while_the_connection_is_lost() -> None:
     """A wish to stop is passed on by the next connection."""
-    async with asked() as talk:
-        await talk.backend.start()
-        await talk.backend.say("One, ")
-        await talk.view.read("One, ")
-        talk.backend.drop()
+    async with answering() as talk:
+        talk.server.drop()
         talk.conversation.stop()
-        await talk.backend.heard("stopQuestion")
+        await talk.server.heard("stopQuestion")
+        await talk.server.end("stopped")
         outcome = await talk.outcome()
     assert (outcome.status, outcome.text, outcome.error) == ("stopped", "One, ", None)
 
 
+async def test_a_confirmed_stop_is_enough() -> None:
+    """Where the END gets lost, the acknowledgement of the stop will do."""
+    async with answering() as talk:
+        talk.conversation.stop()
+        outcome = await talk.outcome()
+    assert (outcome.status, outcome.error) == ("stopped", None)
+
+
 async def test_a_stop_that_nobody_confirms() -> None:
     """Where the server does not say that it has stopped, it ends all the same, and says so."""
-    async with asked(plain=True) as talk:
+    async with asked(acknowledged=False) as talk:
         talk.conversation.stop()
         outcome = await talk.outcome()
     assert outcome.status == "stopped"
@@ -244,9 +223,9 @@ async def test_a_server_that_keeps_silent(monkeypatch: pytest.MonkeyPatch) -> No
     """What the original does with a question that it does not understand is waited for once."""
     monkeypatch.setattr(exchange, "ACK_WITHIN_S", 0.05)
     monkeypatch.setattr(exchange, "SILENCE_S", 0.05)
-    async with asked(plain=True) as talk:
+    async with asked(acknowledged=False) as talk:
         outcome = await talk.outcome()
-        assert not talk.backend.has_heard("askQuestion")
+        assert not talk.server.has_heard("askQuestion")
     assert outcome.status == "unreachable"
     assert any("does not acknowledge" in note for note in talk.view.notes)
 
@@ -254,24 +233,21 @@ async def test_a_server_that_keeps_silent(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_a_plain_server_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that fails is a silence there, in the middle of an answer."""
     monkeypatch.setattr(exchange, "SILENCE_S", 0.05)
-    async with asked(plain=True) as talk:
-        await talk.backend.start()
-        await talk.backend.say("One, ")
+    async with asked(acknowledged=False) as talk:
+        await talk.server.emit("START:7;<br/>")
+        await talk.server.emit("One, ")
         outcome = await talk.outcome()
-    assert (outcome.status, outcome.text) == ("unreachable", "One, ")
+    assert (outcome.status, outcome.text, outcome.question_id) == ("unreachable", "One, ", "7")
 
 
 async def test_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A resume that is not acknowledged in time is tried over another connection."""
-    async with asked() as talk:
-        await talk.backend.start()
-        await talk.backend.say("One.")
-        await talk.view.read("One.")
-        talk.backend.acknowledges = False
+    async with answering() as talk:
+        talk.server.replies["resumeQuestion"] = None
         monkeypatch.setattr(exchange, "ACK_WITHIN_S", 0.05)
-        talk.backend.drop()
-        await talk.backend.heard("resumeQuestion")
-        await talk.backend.heard("resumeQuestion")
-        talk.backend.acknowledges = True
-        await talk.backend.end()
-        assert (await talk.outcome()).text == "One."
+        talk.server.drop()
+        await talk.server.heard("resumeQuestion")
+        await talk.server.heard("resumeQuestion")
+        talk.server.replies["resumeQuestion"] = OK
+        await talk.server.end()
+        assert (await talk.outcome()).text == "One, "
