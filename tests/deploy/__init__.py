@@ -1,0 +1,1 @@
+"""The examples in deploy/: what an operator copies works."""
