@@ -71,9 +71,9 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def asked(*, acknowledged: bool = True) -> AsyncIterator[Talk]:
+async def asked(*transports: str, acknowledged: bool = True) -> AsyncIterator[Talk]:
     """A question that the server has heard."""
-    server = ScriptedServer()
+    server = ScriptedServer(*transports)
     if not acknowledged:
         server.replies = dict.fromkeys(server.replies)
     async with server.serving():
@@ -251,3 +251,15 @@ async def test_a_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         talk.server.replies["resumeQuestion"] = OK
         await talk.server.end()
         assert (await talk.outcome()).text == "One, "
+
+
+async def test_where_websockets_are_not_let_through() -> None:
+    """Long polling does it, too, even where one poll brings more than its share."""
+    words = [f"{number} " for number in range(200)]
+    async with asked("polling") as talk:
+        await talk.server.start()
+        await asyncio.gather(*(talk.server.say(word) for word in words))
+        await talk.server.end()
+        outcome = await talk.outcome()
+    assert (outcome.status, outcome.text) == ("done", "".join(words))
+    assert not any("trying to go on" in note for note in talk.view.notes)

@@ -15,9 +15,12 @@ PATIENCE_S = 10.0
 
 
 class ScriptedServer:
-    """One answer, entry by entry; whoever resumes gets those behind `after` first."""
+    """One answer, entry by entry; whoever resumes gets those behind `after` first.
 
-    def __init__(self) -> None:
+    Of the transports it may offer some alone.
+    """
+
+    def __init__(self, *transports: str) -> None:
         self.url = ""
         # What each event is acknowledged with; None says nothing, as the Node original does.
         self.replies: dict[str, Payload | None] = dict.fromkeys(
@@ -28,7 +31,7 @@ class ScriptedServer:
         self._number = 0
         self._entries: list[tuple[str, Payload]] = []
         self._heard: defaultdict[str, asyncio.Queue[Payload]] = defaultdict(asyncio.Queue)
-        self._sio = socketio.AsyncServer(async_mode="aiohttp")
+        self._sio = socketio.AsyncServer(async_mode="aiohttp", transports=list(transports) or None)
         for event in self.replies:
             self._sio.on(event, self._hear(event))
         app = web.Application()
