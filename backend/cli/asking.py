@@ -6,6 +6,7 @@ import os
 import sys
 from argparse import Namespace
 
+from ..client.connection import take_long_polls
 from ..client.conversation import Conversation
 from ..client.outcome import Outcome
 from ..client.post import Posting
@@ -47,16 +48,12 @@ def ask(options: Namespace) -> int:
     """Ask, print the answer, and return the exit code that says how it went."""
     server = _server(options)
     question = Ask(new_question_id(), options.topic, _question(options.question))
-    screen = Screen(silent=options.json or options.no_stream)
+    screen = Screen(silent=options.json)
+    take_long_polls()
     outcome = asyncio.run(_ask(server, question, screen, options))
     if options.json:
         say(json.dumps(_as_json(outcome)))
-    elif options.no_stream:
-        shown = Screen()
-        asyncio.run(shown.piece(outcome.text))
-        shown.end()
-    else:
-        screen.end()
+    screen.end()
     return _explain(outcome, is_spoilt=screen.is_spoilt)
 
 
@@ -64,7 +61,9 @@ async def _ask(server: Server, question: Ask, screen: Screen, options: Namespace
     if options.no_stream:
         posting = Posting(server, question)
         with interrupts(posting.stop):
-            return await posting.run(options.timeout)
+            outcome = await posting.run(options.timeout)
+        await screen.piece(outcome.text)
+        return outcome
     conversation = Conversation(server, question, screen)
     with interrupts(conversation.stop):
         return await conversation.run(options.timeout)

@@ -89,10 +89,14 @@ class Connection:
         self._rejection = reason
 
 
+def take_long_polls() -> None:
+    """Let a poll bring many packets, in the whole process: python-engineio knows no smaller way."""
+    Payload.max_decode_packets = PACKETS_PER_POLL
+
+
 @asynccontextmanager
 async def connected(server: Server) -> AsyncIterator[Connection]:
     """A connection while the block lasts. Raises Unreachable and Refused."""
-    Payload.max_decode_packets = PACKETS_PER_POLL
     async with aiohttp.ClientSession() as http:
         connection = await _open(server, http)
         try:
