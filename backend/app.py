@@ -14,6 +14,7 @@ from .acknowledged import AcknowledgedDelivery
 from .answers import Answers
 from .archive import Archive
 from .attempts import Attempts
+from .cluster import refuse_cluster
 from .cross_origin import cross_origin
 from .delivery import Delivery, PlainDelivery
 from .history import History
@@ -91,6 +92,10 @@ class Backend:
             load_chain=lambda: load_chain(settings),
         )
 
+    async def refuse_cluster(self) -> None:
+        """Raise SettingsError once Redis answers, if it is a cluster; else wait."""
+        await refuse_cluster(self.storage)
+
 
 def _delivery(storage: Storage, questions: Questions, settings: Settings) -> Delivery:
     """The one of the two modes that is on."""
@@ -137,7 +142,12 @@ def create_app(
     )
     sockets = Sockets(sio, backend.answers, reception, backend.delivery, settings)
 
-    runs = [backend.writer.run, backend.tail.run, backend.delivery.run]
+    runs = [
+        backend.refuse_cluster,
+        backend.writer.run,
+        backend.tail.run,
+        backend.delivery.run,
+    ]
     if with_worker:
         runs += [backend.worker.run, backend.housekeeping.run]
     parts = Parts(*runs)
@@ -181,7 +191,12 @@ async def run_worker(
 ) -> AsyncIterator[tuple[Worker, Parts]]:
     """Run a worker, with no server, while the block lasts."""
     backend = Backend(connect(settings.redis_url), settings, load_chain)
-    parts = Parts(backend.writer.run, backend.worker.run, backend.housekeeping.run)
+    parts = Parts(
+        backend.refuse_cluster,
+        backend.writer.run,
+        backend.worker.run,
+        backend.housekeeping.run,
+    )
     async with backend.storage, parts:
         yield backend.worker, parts
 

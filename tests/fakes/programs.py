@@ -46,8 +46,9 @@ def free_port() -> int:
 class RedisServer:
     """A real redis-server on loopback, which can be killed, paused and started again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self.port = free_port()
+        self._options = options
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._program = need("redis-server")
         self._directory = directory
@@ -60,6 +61,7 @@ class RedisServer:
                 self._program, "--port", str(self.port), "--bind", "127.0.0.1",
                 "--dir", str(self._directory), "--appendonly", "yes", "--appendfsync", "always",
                 "--save", "", "--logfile", str(self._directory / "redis.log"),
+                *self._options,
             ]
         )  # fmt: skip
         asyncio.run(self._answering())
