@@ -97,32 +97,33 @@ def forged(header: dict[str, Any]) -> str:
     return f"{encoded}.{body}.{signature}"
 
 
-@pytest.mark.parametrize(
-    "token",
-    [
-        "nonsense",
-        "a.b.c",
-        "..",
-        "\ud800.\ud800.\ud800",
-        signed("another secret that is long enough for HS256"),
-        signed()[:-4] + "AAAA",
-        signed(exp=None),
-        signed(sub=None),
-        signed(sub=""),
-        signed(sub="x" * (MAX_SUBJECT_CHARS + 1)),
-        signed(nbf=time.time() + 3600),
-        signed(exp="tomorrow"),
-        jwt.encode(claims(), "", "none"),
-        forged({"alg": "none"}),
-        forged({"alg": "HS512"}),
-        forged({"alg": "RS256"}),
-        forged({}),
-        "x" * (MAX_TOKEN_CHARS + 1),
-        "[" * 5000 + "." + "[" * 1000,
-    ],
-)
-async def test_a_token_that_is_none(tokens: Identity, token: str) -> None:
+NO_TOKENS = [
+    "nonsense",
+    "a.b.c",
+    "..",
+    "\ud800.\ud800.\ud800",
+    signed("another secret that is long enough for HS256"),
+    signed()[:-4] + "AAAA",
+    signed(exp=None),
+    signed(sub=None),
+    signed(sub=""),
+    signed(sub="x" * (MAX_SUBJECT_CHARS + 1)),
+    signed(nbf=time.time() + 3600),
+    signed(exp="tomorrow"),
+    jwt.encode(claims(), "", "none"),
+    forged({"alg": "none"}),
+    forged({"alg": "HS512"}),
+    forged({"alg": "RS256"}),
+    forged({}),
+    "x" * (MAX_TOKEN_CHARS + 1),
+    "[" * 5000 + "." + "[" * 1000,
+]
+
+
+@pytest.mark.parametrize("which", range(len(NO_TOKENS)))
+async def test_a_token_that_is_none(tokens: Identity, which: int) -> None:
     """Whatever is not signed by us, or does not say who and until when, is refused for good."""
+    token = NO_TOKENS[which]
     with pytest.raises(Unauthorized) as refused:
         await identify(tokens, token)
     assert refused.value.payload["code"] == "unauthorized"
