@@ -112,7 +112,8 @@ class Sockets:
         with self._readers.place(sid, resume.question_id):
             record = await self._reception.find(visitor, resume.question_id)
             await self._readers.start(sid, visitor.user_id, record, resume.after)
-        return _state(record)
+        # Who opens somebody's link has never seen what was asked.
+        return {**_state(record), "topic": record.topic, "topicQuestion": record.question}
 
     async def _stop(self, sid: str, payload: Any) -> Ack:
         question_id = payloads.parse_stop(payload)

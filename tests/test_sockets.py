@@ -311,6 +311,17 @@ async def test_a_second_resume_replaces_the_first(backend: Backend, client: Clie
     assert len(client.ends(question_id)) == 1
 
 
+async def test_a_reader_is_told_what_was_asked(
+    backend: Backend, client: Client, other: Client
+) -> None:
+    """Who knows an answer by its id alone, from a link, gets the question with it."""
+    question_id = await client.ask("What?")
+    ack = await other.call("resumeQuestion", {"questionId": question_id})
+    assert (ack["topic"], ack["topicQuestion"]) == ("Redis", "What?")
+    backend.chain.finish("What?", "That.")
+    await other.ended(question_id)
+
+
 @pytest.mark.parametrize("event", ["resumeQuestion", "stopQuestion"])
 async def test_what_is_not_stored_is_only_acknowledged(client: Client, event: str) -> None:
     """An unknown question is refused in the acknowledgement alone: no chunk belongs to it."""
