@@ -36,12 +36,14 @@ async def answered(rig: Rig, number: int, pieces: int = 1) -> Record:
     return await rig.closed(record, entries)
 
 
-async def look(rig: Rig, limit: int = 10, status: str | None = None) -> Recent:
+async def look(
+    rig: Rig, limit: int = 10, status: str | None = None, stream: str | None = STREAM
+) -> Recent:
     """What is found."""
     return await recent_questions(
         rig.storage,
         rig.questions,
-        STREAM,
+        stream,
         limit,
         lambda record: status in (None, record.status),
     )
@@ -102,3 +104,22 @@ async def test_it_looks_no_further_than_its_bound(
     found = await look(rig)
     assert (found.records, found.complete) == ([newest], False)
     assert rig.commands.count("xrevrange") == 1 + 4  # one page of the queue
+
+
+async def test_where_streams_are_many(rig: Rig) -> None:
+    """With a stream for each user or question, answered questions are found by their keys."""
+    records = [await answered(rig, number) for number in range(3)]
+    await rig.raw.set("questions:of-somebody-else", "7")
+    assert (await look(rig, limit=2, stream=None)).records == [records[2], records[1]]
+
+
+async def test_keys_are_looked_at_no_further_than_their_bound(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a Redis with many other keys it gives up, and says so."""
+    monkeypatch.setattr(recent, "PAGE", 2)
+    monkeypatch.setattr(recent, "MOST_KEYS", 8)
+    await rig.raw.mset({f"other:{number}": "x" for number in range(200)})
+    found = await look(rig, stream=None)
+    assert not found.complete
+    assert rig.commands.count("scan") == 4

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ..recent import recent_questions
 from ..record import Record
 from ..settings import Settings
+from ..streams import Streams
 from .console import OK, harmless, remark, say
 from .environment import read_settings, require
 from .stored import looking, run_look
@@ -28,7 +29,7 @@ async def _list(settings: Settings, options: Namespace) -> int:
         recent = await recent_questions(
             storage,
             stored,
-            settings.openai_stream,
+            Streams(settings.openai_stream).shared if settings.use_xread else None,
             options.limit,
             lambda record: options.status in (None, record.status),
         )
@@ -39,7 +40,7 @@ async def _list(settings: Settings, options: Namespace) -> int:
     else:
         _print_table([_row(record, now_ms, words=options.words) for record in recent.records])
     if not recent.complete and len(recent.records) < options.limit:
-        remark("There may be older ones: only the newest entries of the streams were looked at.")
+        remark("There may be older ones: only so much of Redis was looked at.")
     return OK
 
 
