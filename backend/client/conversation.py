@@ -92,6 +92,10 @@ class Conversation:
                 async with connected(self._server) as self._connection:
                     exchange = Exchange(self._connection, self._progress, self._view)
                     return await exchange.run()
+            except Refused as exc:
+                if exchange or not self._progress.times_asked or not exc.error["retryable"]:
+                    raise
+                await patience.wait(Setback(f"The server refuses for now ({exc.error['code']})"))
             except (Setback, Unreachable) as exc:
                 self._connection = None
                 if self._reading.plain:

@@ -17,8 +17,9 @@ from .server import Server, own_error
 from .stopping import UNCONFIRMED, stop_question
 
 PATH = "/askQuestionWithoutStream"
-# Codes of a question that was not taken; with the others an answer has begun, and failed.
-REFUSALS = ("invalid_request", "busy", "unauthorized", "storage_unavailable")
+# What says that a question was not taken; all else, that an answer has begun, and failed.
+REFUSING_STATUSES = (400, 401, 403, 413, 429)
+REFUSING_CODES = ("busy", "storage_unavailable")  # with 500, as the Node original has it
 MAX_REPLY_BYTES = 64 * 1024 * 1024  # far above any answer
 REPLY_WITHIN_S = 2.0  # a POST ends by itself when its question is stopped
 
@@ -97,7 +98,8 @@ def _judge(
 ) -> tuple[OutcomeStatus, ErrorPayload | None]:
     """What a reply means, that of the Node original and that of a proxy included."""
     if error := _error_in(body):
-        return ("refused" if error["code"] in REFUSALS else "failed"), error
+        refused = http_status in REFUSING_STATUSES or error["code"] in REFUSING_CODES
+        return ("refused" if refused else "failed"), error
     if http_status != 200:
         message = f"The server answered {http_status}, and not as a backend does."
         return "unreachable", own_error("unreachable", message)

@@ -7,10 +7,12 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import jwt
 import pytest
 import socketio
 from aiohttp import web
@@ -331,55 +333,24 @@ async def test_a_worker_that_dies(stack_env: dict[str, str], model: OpenAIEndpoi
 # Other servers
 
 
-@asynccontextmanager
-async def guarded(token: str) -> AsyncIterator[str]:
-    """A server that wants a token, in the handshake and over HTTP; gives its address."""
-    sio = socketio.AsyncServer(async_mode="aiohttp")
-
-    async def connect(sid: str, environ: Any, auth: Any = None) -> None:
-        if auth != {"token": token}:
-            error = {"code": "unauthorized", "message": "A token is wanted.", "retryable": False}
-            raise socketio.exceptions.ConnectionRefusedError("A token is wanted.", error)
-
-    async def answer(sid: str, payload: Any) -> dict[str, Any]:
-        question_id = payload["questionId"]
-        for number, text in enumerate(["START", "Welcome.", "END"]):
-            meta = {"questionId": question_id, "id": f"1-{number}", "attempt": 1, "number": number}
-            await sio.emit("chunk", (text, meta | ({"status": "done"} if number == 2 else {})))
-        return {"ok": True, "questionId": question_id, "status": "running"}
-
-    async def post(request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != f"Bearer {token}":
-            error = {"code": "unauthorized", "message": "A token is wanted.", "retryable": False}
-            return web.json_response({"error": error}, status=401)
-        return web.json_response({"output": "Welcome."})
-
-    sio.on("connect", connect)
-    sio.on("askQuestion", answer)
-    app = web.Application()
-    app.router.add_post("/askQuestionWithoutStream", post)
-    sio.attach(app)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-@pytest.mark.parametrize("options", [[], ["--no-stream"]])
-async def test_a_server_that_wants_a_token(options: list[str]) -> None:
+async def test_a_server_that_wants_a_token(
+    stack_env: dict[str, str], model: OpenAIEndpoint
+) -> None:
     """The token goes along, from the environment or the command line; a wrong one is refused."""
-    async with guarded("word-of-the-day") as url:
-        arguments = ["ask", "May I?", "--url", url, *options]
-        env = {"BACKEND_TOKEN": "word-of-the-day"}
-        assert await output_of(*arguments, env=env) == "Welcome."
-        assert await output_of(*arguments, "--token", "word-of-the-day") == "Welcome."
-        async with command(*arguments, "--token", "another") as refused:
-            assert await refused.ended() == 3
-    assert "A token is wanted. (unauthorized, " in refused.err
-    assert "another" not in refused.err
+    key = "a-key-of-32-bytes-that-the-tests-know"
+    claims = {"sub": "ada", "exp": time.time() + 600}
+    token, wrong = (jwt.encode(claims, each, "HS256") for each in (key, key[::-1]))
+    async with program(**stack_env, AUTH_SECRET=key) as server:
+        await server.ready()
+        for options in ([], ["--no-stream"]):
+            arguments = ["ask", "May I?", "--url", server.url, *options]
+            for given, env in ([], {"BACKEND_TOKEN": token}), (["--token", token], {}):
+                answer = await output_of(*arguments, *given, env=env)
+                assert answer == model.answer_to("May I?")
+            async with command(*arguments, "--token", wrong) as refused:
+                assert await refused.ended() == 3
+            assert "(unauthorized, " in refused.err
+            assert wrong not in refused.err
 
 
 async def test_a_server_like_the_original() -> None:

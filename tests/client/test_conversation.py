@@ -135,6 +135,22 @@ async def test_is_refused_for_now_while_the_answer_is_there() -> None:
     assert sum("trying to go on" in note for note in talk.view.notes) == 1
 
 
+@pytest.mark.parametrize("retryable", [True, False])
+async def test_a_connection_that_is_refused_on_the_way(retryable: bool) -> None:
+    """A server that is full for a moment is tried again; one that wants another token is not."""
+    async with answering() as talk:
+        talk.server.closed = {"code": "busy", "message": "No.", "retryable": retryable}
+        talk.server.drop()
+        await talk.server.heard("connect")
+        if retryable:
+            await talk.server.heard("connect")
+            talk.server.closed = None
+            await talk.server.heard("resumeQuestion")
+            await talk.server.end()
+        outcome = await talk.outcome()
+    assert (outcome.status, outcome.text) == ("done" if retryable else "refused", "One, ")
+
+
 async def test_gives_a_server_up_that_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """After long enough without a connection it ends, with the words so far."""
     monkeypatch.setattr(conversation, "RECONNECT_WITHIN_S", 0.05)

@@ -26,12 +26,14 @@ class ScriptedServer:
         self.replies: dict[str, Payload | None] = dict.fromkeys(
             ("askQuestion", "resumeQuestion", "stopQuestion"), OK
         )
+        self.closed: Payload | None = None  # the error that connections are refused with
         self.question_id = ""
         self._attempt = 0
         self._number = 0
         self._entries: list[tuple[str, Payload]] = []
         self._heard: defaultdict[str, asyncio.Queue[Payload]] = defaultdict(asyncio.Queue)
         self._sio = socketio.AsyncServer(async_mode="aiohttp", transports=list(transports) or None)
+        self._sio.on("connect", self._connected)
         for event in self.replies:
             self._sio.on(event, self._hear(event))
         app = web.Application()
@@ -56,7 +58,7 @@ class ScriptedServer:
         self.replies[event] = {"ok": False, "error": error}
 
     async def heard(self, event: str) -> Payload:
-        """Wait for the next event of this name; returns what came with it."""
+        """Wait for the next event of this name, `connect` where it is refused."""
         async with asyncio.timeout(PATIENCE_S):
             return await self._heard[event].get()
 
@@ -104,6 +106,11 @@ class ScriptedServer:
         self._entries.append((text, meta))
         if not lost:
             await self._sio.emit("chunk", (text, meta))
+
+    async def _connected(self, sid: str, environ: Any, auth: Any = None) -> None:
+        if self.closed:
+            self._heard["connect"].put_nowait({})
+            raise socketio.exceptions.ConnectionRefusedError(self.closed["message"], self.closed)
 
     def _hear(self, event: str) -> Any:
         async def hear(sid: str, payload: Payload) -> Payload | None:
