@@ -205,6 +205,17 @@ def test_kubernetes_scales_on_the_queue(manifests: dict[tuple[str, str], Any]) -
 # The documents
 
 
+def test_every_setting_in_the_documents_is_one() -> None:
+    """What is to be written into answers.env is read by a server, and taken."""
+    (block,) = blocks(DEPLOY / "README.md", "ini")
+    env = dict(line.split("=", 1) for line in block.splitlines())
+    assert env.keys() <= SETTINGS
+    settings = Settings.from_env(env)
+    assert settings.redis_url
+    assert settings.openai_api_key
+    assert settings.trusted_proxies
+
+
 def test_every_command_in_the_documents_is_one() -> None:
     """What begins with `python -m backend` in a block to be copied is understood."""
     commands = []

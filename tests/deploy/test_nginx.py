@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from backend.page import FRONTEND, create_page
 from tests.fakes.nginx import EXAMPLE, Nginx
+from tests.fakes.programs import RedisServer, program
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -171,6 +172,30 @@ async def test_the_servers_learn_whose_request_it_is(
         assert headers["X-Forwarded-For"] == "127.0.0.1"
         assert headers["X-Forwarded-Proto"] == "https"
         assert headers["Host"] == f"localhost:{nginx.port}"
+
+
+async def test_limits_count_people_not_nginx(
+    nginx: Nginx, ports: tuple[int, int], shared_redis: RedisServer
+) -> None:
+    """A server that trusts nginx tells two addresses behind it apart."""
+    env = {"TRUSTED_PROXIES": "127.0.0.1", "MAX_SOCKETS_PER_ADDRESS": "1", "HOST": "127.0.0.1"}
+    env |= {"REDIS_URL": shared_redis.url, "PORT": str(ports[0])}
+    async with program("--workers", "0", **env) as server, AsyncExitStack() as exits:
+        await server.ready()
+
+        async def answer_to_handshake(address: str) -> str:
+            http = await exits.enter_async_context(nginx.session(address))
+            url = f"{nginx.url}/socket.io/?EIO=4&transport=websocket"
+            socket = await exits.enter_async_context(http.ws_connect(url))
+            assert (await socket.receive_str()).startswith("0{")
+            await socket.send_str("40")
+            return await socket.receive_str()
+
+        assert (await answer_to_handshake("127.0.0.2")).startswith("40{")
+        assert (await answer_to_handshake("127.0.0.3")).startswith("40{")
+        refused = await answer_to_handshake("127.0.0.2")
+    assert refused.startswith("44{")
+    assert "busy" in refused
 
 
 async def test_the_file_says_what_has_to_be_changed() -> None:

@@ -104,10 +104,11 @@ class Nginx:
                 writer.close()
                 return
 
-    def session(self) -> aiohttp.ClientSession:
-        """Somebody who believes in its certificate."""
+    def session(self, address: str = "127.0.0.1") -> aiohttp.ClientSession:
+        """Somebody who believes in its certificate, and comes from this address."""
         trust = ssl.create_default_context(cafile=str(self.certificate))
-        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, ssl=trust))
+        connector = aiohttp.TCPConnector(limit=0, ssl=trust, local_addr=(address, 0))
+        return aiohttp.ClientSession(connector=connector)
 
 
 def _make_certificate(key: Path, certificate: Path) -> None:
