@@ -21,9 +21,10 @@ def _setting(
     *,
     low: float | None = None,
     high: float | None = None,
+    choices: tuple[str, ...] = (),
     secret: bool = False,
 ) -> Any:
-    metadata = {"about": about, "low": low, "high": high}
+    metadata = {"about": about, "low": low, "high": high, "choices": choices}
     return field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -127,6 +128,12 @@ class Settings:
         86_400.0, "seconds that answers are kept (24 h)", low=1, high=31_536_000
     )
 
+    # What operators see.
+    log_format: str = _setting("text", "text, or json: an object a line", choices=("text", "json"))
+    log_level: str = _setting(
+        "info", "debug, info, warning or error", choices=("debug", "info", "warning", "error")
+    )
+
     @property
     def origins(self) -> list[str] | None:
         """The origins that may use the server; None: every one."""
@@ -214,7 +221,7 @@ def _parse(name: str, raw: str, kind: Any, metadata: Mapping[str, Any]) -> Any:
     if kind is bool:
         return _parse_bool(name, raw)
     if kind is str:
-        return raw
+        return _parse_choice(name, raw, metadata["choices"])
     try:
         value = kind(raw)
     except ValueError:
@@ -225,6 +232,14 @@ def _parse(name: str, raw: str, kind: Any, metadata: Mapping[str, Any]) -> Any:
             f"{name} has to be between {metadata['low']} and {metadata['high']}, not {raw}"
         )
     return value
+
+
+def _parse_choice(name: str, raw: str, choices: tuple[str, ...]) -> str:
+    if not choices:
+        return raw
+    if raw.lower() not in choices:
+        raise SettingsError(f"{name} has to be {' or '.join(choices)}, not {raw!r}")
+    return raw.lower()
 
 
 def _parse_bool(name: str, raw: str) -> bool:

@@ -49,6 +49,8 @@ def test_defaults() -> None:
         lease_s=10.0,
         shutdown_grace_s=5.0,
         retention_s=86_400.0,
+        log_format="text",
+        log_level="info",
     )
 
 
@@ -131,6 +133,20 @@ def test_true(raw: str) -> None:
 def test_a_switch_is_on_or_off(raw: str) -> None:
     """A switch that is neither on nor off is refused by its name."""
     assert refusal(USE_XREAD=raw) == f"USE_XREAD has to be true or false, not '{raw}'"
+
+
+@pytest.mark.parametrize("raw", ["json", "JSON"])
+def test_a_choice_is_one_of_few_words(raw: str) -> None:
+    """A word that is to be chosen may be in capitals."""
+    assert Settings.from_env({"LOG_FORMAT": raw}).log_format == "json"
+
+
+@pytest.mark.parametrize("name", ["LOG_FORMAT", "LOG_LEVEL"])
+def test_other_words_are_refused(name: str) -> None:
+    """What cannot be chosen is refused by the name of its setting, which says what can."""
+    choices = next(each for each in fields(Settings) if each.name == name.lower()).metadata
+    expected = f"{name} has to be {' or '.join(choices['choices'])}, not 'loud'"
+    assert refusal(**{name: "loud"}) == expected
 
 
 @pytest.mark.parametrize("raw", ["false", "0", "no", "FALSE"])
