@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from .counted_redis import CountedRedis, Failures
 from .errors import StorageUnavailable
 from .pipelining import Pipelining
 
@@ -42,7 +43,8 @@ T = TypeVar("T")
 class Storage:
     """Three clients: for reads that block, for the writing of answers, and for the rest.
 
-    The single commands of many requests go through `pipelining`.
+    The single commands of many requests go through `pipelining`. `failures` counts what
+    Redis failed, by kind.
 
     As a context manager it closes their connections in the end.
     """
@@ -50,6 +52,7 @@ class Storage:
     commands: Client
     writing: Client
     blocking: Client
+    failures: Failures = field(default_factory=Failures)
     pipelining: Pipelining = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,14 +73,16 @@ def connect(url: str) -> Storage:
     The library's own retries are off: a hidden retry may write an entry twice,
     and our tasks retry by themselves, at a place where that is safe.
     """
+    failures = Failures()
     return Storage(
-        commands=_client(url, COMMAND_CONNECTIONS),
-        writing=_client(url, WRITING_CONNECTIONS),
-        blocking=_client(url, BLOCKING_CONNECTIONS),
+        commands=_client(url, COMMAND_CONNECTIONS, failures),
+        writing=_client(url, WRITING_CONNECTIONS, failures),
+        blocking=_client(url, BLOCKING_CONNECTIONS, failures),
+        failures=failures,
     )
 
 
-def _client(url: str, connections: int) -> Client:
+def _client(url: str, connections: int, failures: Failures) -> Client:
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
@@ -89,7 +94,9 @@ def _client(url: str, connections: int) -> Client:
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
     )
-    return Redis.from_pool(pool)
+    client: Client = CountedRedis.from_pool(pool)
+    client.failures = failures
+    return client
 
 
 @asynccontextmanager
