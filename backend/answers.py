@@ -14,6 +14,7 @@ from .errors import Expired, IdTaken
 from .events import Ending, Entry, entry_order
 from .fold import Fold
 from .history import History, Place
+from .metrics import Metrics
 from .payloads import EVERYBODY, Ask
 from .questions import Questions
 from .record import Record
@@ -40,6 +41,7 @@ class Answers:
         tail: Tail,
         attempts: Attempts,
         stops: Stops,
+        metrics: Metrics | None = None,
     ) -> None:
         self._delivery = delivery
         self._questions = questions
@@ -47,6 +49,7 @@ class Answers:
         self._tail = tail
         self._attempts = attempts
         self._stops = stops
+        self._metrics = metrics or Metrics()
 
     async def check(self) -> None:
         """Raise StorageUnavailable unless a question could be accepted and followed now."""
@@ -72,6 +75,7 @@ class Answers:
             )
         if not stored.asks(ask):
             raise IdTaken
+        self._metrics.accepted.inc(stored.delivery == token)
         return stored
 
     async def find(self, question_id: str) -> Record:
@@ -159,6 +163,7 @@ class Answers:
                 reading.place.position = entry.id
                 if reading.admits(entry):
                     yield entry
+        self._metrics.overruns.inc(feed.overrun)
 
     def _is_recent(self, entry_id: str) -> bool:
         """Whether little can have been written since; ids begin with Redis's clock."""

@@ -22,6 +22,8 @@ from .housekeeping import Housekeeping
 from .http_api import MAX_BODY_BYTES, HttpApi, express_manners
 from .identity import Identity, identity_of
 from .limits import AskLimits
+from .loop_lag import LoopLag
+from .metrics import Metrics
 from .questions import Questions
 from .queue import WorkQueue
 from .reception import Reception
@@ -62,9 +64,11 @@ class Backend:
         self.storage = storage
         self.questions = questions
         self.settings = settings
+        self.metrics = Metrics()
+        self.loop_lag = LoopLag(self.metrics)
         streams = Streams(settings.openai_stream)
         always = streams.shared if settings.use_xread else None
-        self.tail = Tail(storage, always)
+        self.tail = Tail(storage, always, self.metrics)
         self.delivery = _delivery(storage, questions, settings)
         self.writer = AnswerWriter(
             storage.writing,
@@ -72,8 +76,9 @@ class Backend:
             linger_s=settings.write_linger_ms / 1000,
             keep_s=settings.keep_s,
             retention_s=settings.retention_s,
+            metrics=self.metrics,
         )
-        attempts = Attempts(questions, history, self.writer)
+        attempts = Attempts(questions, history, self.writer, self.metrics)
         self.answers = Answers(
             delivery=self.delivery,
             questions=questions,
@@ -81,6 +86,7 @@ class Backend:
             tail=self.tail,
             attempts=attempts,
             stops=stops,
+            metrics=self.metrics,
         )
         self.housekeeping = Housekeeping(storage, always, settings.retention_s)
         self.worker = Worker(
@@ -90,6 +96,7 @@ class Backend:
             attempts=attempts,
             stops=stops,
             load_chain=lambda: load_chain(settings),
+            metrics=self.metrics,
         )
 
     async def refuse_cluster(self) -> None:
@@ -136,17 +143,22 @@ def create_app(
         AskLimits(backend.storage, backend.questions, settings),
         settings,
     )
-    http = HttpApi(backend.answers, reception, backend.delivery, settings)
+    http = HttpApi(
+        backend.answers, reception, backend.delivery, settings, backend.metrics
+    )
     sio = transport.create_socket_server(
         cors_origins=settings.origins or "*", max_message_bytes=settings.max_message_bytes
     )
-    sockets = Sockets(sio, backend.answers, reception, backend.delivery, settings)
+    sockets = Sockets(
+        sio, backend.answers, reception, backend.delivery, settings, backend.metrics
+    )
 
     runs = [
         backend.refuse_cluster,
         backend.writer.run,
         backend.tail.run,
         backend.delivery.run,
+        backend.loop_lag.run,
     ]
     if with_worker:
         runs += [backend.worker.run, backend.housekeeping.run]
@@ -155,6 +167,7 @@ def create_app(
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[express_manners])
     cross_origin(app, settings.origins)
     app.add_routes(http.routes())
+    backend.metrics.serve()
     app[PARTS] = parts
 
     async def run_parts(app: web.Application) -> AsyncIterator[None]:
@@ -196,6 +209,7 @@ async def run_worker(
         backend.writer.run,
         backend.worker.run,
         backend.housekeeping.run,
+        backend.loop_lag.run,
     )
     async with backend.storage, parts:
         yield backend.worker, parts

@@ -14,6 +14,7 @@ from .errors import Expired
 from .events import Ending
 from .fold import Transcript
 from .history import History
+from .metrics import Metrics
 from .questions import Questions
 from .record import Record
 from .storage import Backoff, insist
@@ -44,10 +45,17 @@ Transition = Callable[[Record], Record]
 class Attempts:
     """Opens and closes attempts. Waits for Redis as long as an outage lasts."""
 
-    def __init__(self, questions: Questions, history: History, writer: AnswerWriter) -> None:
+    def __init__(
+        self,
+        questions: Questions,
+        history: History,
+        writer: AnswerWriter,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._questions = questions
         self._history = history
         self._writer = writer
+        self._metrics = metrics or Metrics()
 
     async def open(self, question_id: str, delivery: str | None = None) -> Attempt | None:
         """Begin the next attempt at a question, for a queue entry if `delivery` is given.
@@ -56,16 +64,20 @@ class Attempts:
         another queue entry.
         """
         owner = uuid.uuid4().hex
+        before: Record | None = None
+
+        def begin(current: Record) -> Record:
+            nonlocal before
+            before = current
+            return current.begun(owner, delivery)
+
         try:
-            record = await insist(
-                lambda: self._questions.change(
-                    question_id, lambda current: current.begun(owner, delivery)
-                )
-            )
+            record = await insist(lambda: self._questions.change(question_id, begin))
         except Expired:
             return None
         if record.owner != owner:
             return None
+        self._metrics.begun_anew(before or record, record)
         answer = self._writer.open(record.stream, question_id, record.attempt)
         start_id = await answer.start()
         earlier = Transcript() if record.attempt == 1 else await self._earlier(record, start_id)
@@ -111,6 +123,8 @@ class Attempts:
         settled = await self._change(
             record, lambda current: current.closed(owner, ending, start_id, end_id)
         )
+        if settled and settled.ended and settled.owner == owner:  # it was us who ended it
+            self._metrics.ended(ending)
         return settled is None or settled.ended
 
     async def _change(self, record: Record, transition: Transition) -> Record | None:

@@ -50,6 +50,8 @@ class AnswerParser(BaseTransformOutputParser[str]):
     """
 
     finish_reason: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
 
     def parse(self, text: str) -> str:
         """Text is its own result."""
@@ -59,6 +61,9 @@ class AnswerParser(BaseTransformOutputParser[str]):
         async for message in input:
             reason = message.response_metadata.get("finish_reason")
             self.finish_reason = reason or self.finish_reason
+            if usage := message.usage_metadata:
+                self.input_tokens += usage["input_tokens"]
+                self.output_tokens += usage["output_tokens"]
             if text := message.text:
                 yield text
 
@@ -123,7 +128,7 @@ class ModelChain:
             raise (ModelError(BROKE_OFF) if begun and failure.retryable else failure) from exc
         if parser.finish_reason is None:
             raise ModelError(BROKE_OFF)
-        yield Finish(parser.finish_reason)
+        yield Finish(parser.finish_reason, parser.input_tokens, parser.output_tokens)
 
 
 def failure_of(exc: Exception) -> ModelFailure:

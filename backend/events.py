@@ -52,9 +52,14 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """What a model says last: why it stopped, in its provider's word: `stop`, `length`, ..."""
+    """What a model says last: why it stopped, in its provider's word: `stop`, `length`, ...
+
+    The tokens are 0 where the provider does not tell.
+    """
 
     reason: str
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 class ChunkMeta(TypedDict):

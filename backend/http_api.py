@@ -21,6 +21,7 @@ from .errors import (
     origin,
 )
 from .fold import Transcript
+from .metrics import Metrics
 from .reception import Reception
 from .settings import Settings
 
@@ -37,10 +38,16 @@ class HttpApi:
     """The routes of one server process."""
 
     def __init__(
-        self, answers: Answers, reception: Reception, delivery: Delivery, settings: Settings
+        self,
+        answers: Answers,
+        reception: Reception,
+        delivery: Delivery,
+        settings: Settings,
+        metrics: Metrics | None = None,
     ) -> None:
         self._answers = answers
         self._reception = reception
+        self._metrics = metrics or Metrics()
         self._delivery = delivery
         self._settings = settings
         self._draining = False
@@ -63,9 +70,10 @@ class HttpApi:
             if self._draining:
                 raise ShuttingDown
             transcript, receipts = await self._answer(request)
-        except InvalidRequest as exc:
-            return web.json_response({"output": "", "error": exc.payload}, status=400)
         except AppError as exc:
+            self._metrics.refused("post", exc)
+            if isinstance(exc, InvalidRequest):
+                return web.json_response({"output": "", "error": exc.payload}, status=400)
             return _failure(exc)
         response = _outcome(transcript)
         await response.prepare(request)

@@ -40,6 +40,11 @@ class Readers:
         """Let a socket have readers."""
         self._tasks[sid] = {}
 
+    @property
+    def running(self) -> int:
+        """How many answers are being sent."""
+        return sum(map(len, self._tasks.values()))
+
     async def drop(self, sid: str) -> None:
         """End the readers of a socket that has gone."""
         await cancel(self._tasks.pop(sid, {}).values())

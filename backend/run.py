@@ -1,6 +1,7 @@
 """A run: one question in work, from its queue entry to its END, or to being cut short."""
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import AsyncGenerator
@@ -9,7 +10,8 @@ from typing import Literal, Protocol
 
 from .attempts import Attempt, Attempts
 from .errors import AppError, Interrupted, ModelTimeout, origin
-from .events import Ending, Finish
+from .events import Ending, Finish, entry_order
+from .metrics import Metrics
 from .queue import Delivery, WorkQueue
 from .settings import Settings
 from .storage import insist
@@ -43,6 +45,7 @@ class Run:
         queue: WorkQueue,
         attempts: Attempts,
         chain: Chain,
+        metrics: Metrics,
     ) -> None:
         self.delivery = delivery
         self.attempt: Attempt | None = None  # once it has begun
@@ -50,6 +53,7 @@ class Run:
         self._queue = queue
         self._attempts = attempts
         self._chain = chain
+        self._metrics = metrics
         self._cut_by: Cut | None = None
         self._generation: asyncio.Task[str | None] | None = None
         self._deadline = 0.0  # loop time until which the model may be silent
@@ -81,6 +85,7 @@ class Run:
         if attempt.record.stop or self._cut_by == "stopped":
             return await self._attempts.close(attempt, Ending("stopped"), keep_earlier=True)
         began = time.monotonic()
+        self._count_waiting(attempt)
         ending_or_none = await self._generate(attempt)
         if ending_or_none is None:
             return await self._give_up(attempt)
@@ -89,8 +94,19 @@ class Run:
             # newer attempt lives by, should its worker die as well.
             logger.warning("question %s: taken over before its end", attempt.question_id)
             return False
-        _log_end(attempt, ending_or_none, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self._metrics.answered(ending_or_none.status, seconds)
+        _log_end(attempt, ending_or_none, seconds)
         return True
+
+    def _count_waiting(self, attempt: Attempt) -> None:
+        """Count how long the asker waits; the queue entry tells since when, by Redis's clock."""
+        asked_ms, _ = entry_order(self.delivery.entry_id)
+        if attempt.record.attempt == 1:
+            self._metrics.begun(asked_ms, attempt.answer.started_ms)
+        if not attempt.earlier.last_words:
+            first = functools.partial(self._metrics.first_piece, asked_ms)
+            attempt.answer.on_first_piece = first
 
     async def _give_up(self, attempt: Attempt) -> bool:
         """Leave the question to another worker, or to the one that has taken it over."""
@@ -157,13 +173,19 @@ class Run:
                 self._deadline = min(clock() + patience_s, self._latest)
                 piece = await anext(pieces, None)
                 if not isinstance(piece, str):
-                    return piece.reason if piece else None
+                    return self._finished(piece)
                 self._deadline = self._latest
                 await attempt.answer.append(piece[:room])
                 room -= len(piece)
                 if room < 0:
                     return CUT
                 patience_s = settings.model_idle_timeout_s
+
+    def _finished(self, finish: Finish | None) -> str | None:
+        if finish is None:
+            return None
+        self._metrics.spent(finish)
+        return finish.reason
 
 
 def _log_end(attempt: Attempt, ending: Ending, seconds: float) -> None:

@@ -13,6 +13,7 @@ from .delivery import Delivery
 from .errors import AppError, IdTaken, ShuttingDown, Unauthorized, origin
 from .events import Chunk, refusal
 from .identity import Visitor
+from .metrics import Metrics
 from .readers import Readers
 from .receipts import Receipts, Received
 from .reception import Reception
@@ -37,6 +38,7 @@ class Sockets:
         reception: Reception,
         delivery: Delivery,
         settings: Settings,
+        metrics: Metrics | None = None,
     ) -> None:
         self._sio = sio
         self._delivery = delivery
@@ -46,11 +48,14 @@ class Sockets:
         self._visitors: dict[str, Visitor] = {}  # by socket
         self._receipts: dict[str, Receipts] = {}
         self._refusing = False
+        self._metrics = metrics or Metrics()
+        self._metrics.sockets.set_function(lambda: len(self._visitors))
+        self._metrics.readers.set_function(lambda: self._readers.running)
         sio.on("connect", self._connected)
         sio.on("disconnect", self._disconnected)
-        sio.on("askQuestion", self._acknowledged(self._ask))
-        sio.on("resumeQuestion", self._acknowledged(self._resume))
-        sio.on("stopQuestion", self._acknowledged(self._stop))
+        sio.on("askQuestion", self._acknowledged(self._ask, "ask"))
+        sio.on("resumeQuestion", self._acknowledged(self._resume, "resume"))
+        sio.on("stopQuestion", self._acknowledged(self._stop, "stop"))
 
     def refuse_questions(self) -> None:
         """Answer every new question with `busy` from now on; what runs can still be read."""
@@ -77,14 +82,15 @@ class Sockets:
             receipts.close()
         await self._readers.drop(sid)
 
-    def _acknowledged(self, handler: Handler) -> Callable[..., Awaitable[Ack]]:
-        """Make an event handler of it that answers in every case."""
+    def _acknowledged(self, handler: Handler, request: str) -> Callable[..., Awaitable[Ack]]:
+        """Make an event handler of it that answers in every case; `request` is its metric's."""
 
         async def handle(sid: str, payload: Any = None, *rest: Any) -> Ack:
             try:
                 return {"ok": True, **await handler(sid, payload)}
             except Exception as exc:
                 error = _for_clients(exc)
+            self._metrics.refused(request, error)
             if handler == self._ask:
                 await self._refuse(sid, payload, error)
             return {"ok": False, "error": error.payload}
@@ -112,6 +118,7 @@ class Sockets:
         with self._readers.place(sid, resume.question_id):
             record = await self._reception.find(visitor, resume.question_id)
             await self._readers.start(sid, visitor.user_id, record, resume.after)
+        self._metrics.resumed(record.status)
         # Who opens somebody's link has never seen what was asked.
         return {**_state(record), "topic": record.topic, "topicQuestion": record.question}
 

@@ -5,6 +5,7 @@ over it once. What a follower has not taken yet is bounded.
 """
 
 import asyncio
+import time
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from typing import Any
 
 from .errors import StorageUnavailable
 from .events import BEGINNING, Entry, entry_order
+from .metrics import Metrics
 from .storage import BLOCK_MS, STORAGE_ERRORS, Backoff, Storage, insist
 
 PAGE = 1_000  # entries a read: a backlog is worked off in few round trips
@@ -95,8 +97,11 @@ class Tail:
     follows an answer in them.
     """
 
-    def __init__(self, storage: Storage, always: str | None = None) -> None:
+    def __init__(
+        self, storage: Storage, always: str | None = None, metrics: Metrics | None = None
+    ) -> None:
         self._storage = storage
+        self._metrics = metrics or Metrics()
         self._always = always
         self._streams: dict[str, _Stream] = {}
         self._begun = asyncio.Event()
@@ -148,6 +153,8 @@ class Tail:
 
     async def run(self) -> None:
         """Read until cancelled, through every outage, from the last positions on."""
+        read_at = time.monotonic()
+        self._metrics.tail_age.set_function(lambda: time.monotonic() - read_at)
         if self._always:
             newest = await insist(lambda: newest_id(self._storage, str(self._always)))
             self._streams[self._always] = _Stream(newest)
@@ -164,6 +171,7 @@ class Tail:
                 await backoff.wait()
                 continue
             backoff.reset()
+            read_at = time.monotonic()
 
     async def _read(self) -> None:
         read = dict(self._streams)  # while we wait others come, and some of these may go

@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 
 from . import tasks
 from .attempts import Attempts
+from .metrics import Metrics
 from .questions import Questions
 from .queue import RELEASED_IDLE_MS, Delivery, WorkQueue
 from .run import Chain, Run
@@ -41,6 +42,7 @@ class Worker:
         attempts: Attempts,
         stops: Stops,
         load_chain: Callable[[], Awaitable[Chain]],
+        metrics: Metrics | None = None,
     ) -> None:
         self._settings = settings
         self._queue = queue
@@ -48,6 +50,8 @@ class Worker:
         self._attempts = attempts
         self._stops = stops
         self._load_chain = load_chain
+        self._metrics = metrics or Metrics()
+        self._metrics.running.set_function(lambda: len(self._runs))
         self._runs: dict[str, Run] = {}  # by the id of their queue entry
         self._works: dict[str, asyncio.Task[None]] = {}
         self._taking: asyncio.Task[list[Delivery]] | None = None
@@ -177,6 +181,7 @@ class Worker:
                     queue=self._queue,
                     attempts=self._attempts,
                     chain=chain,
+                    metrics=self._metrics,
                 )
                 self._runs[delivery.entry_id] = run
                 self._works[delivery.entry_id] = asyncio.create_task(self._work(run))

@@ -9,11 +9,12 @@ short pause between two writes helps the busy one along.
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .archive import Archive
 from .events import Ending, Entry, entry_order
+from .metrics import Metrics
 from .storage import Client, insist
 from .streams import is_own
 
@@ -32,6 +33,7 @@ class AnswerInProgress:
         self.question_id = question_id
         self.attempt = attempt
         self.started_ms = 0  # Redis's time of the START, once it is written
+        self.on_first_piece: Callable[[int], None] | None = None  # gets Redis's time of it
         self._writer = writer
         self._number = 0
         self._waiting: list[str] = []
@@ -62,6 +64,7 @@ class AnswerInProgress:
             return
         self._waiting.append(text)
         self._waiting_chars += len(text)
+        self._writer.gathered += 1
         self._writer.note(self, urgent=self._number <= FIRST_PIECE)
 
     async def end(self, ending: Ending) -> str:
@@ -98,6 +101,8 @@ class AnswerInProgress:
         if entry.is_start:
             self._started.set_result(entry_id)
             self.started_ms = entry_order(entry_id)[0]
+        elif entry.number == FIRST_PIECE and entry.is_piece and self.on_first_piece:
+            self.on_first_piece(entry_order(entry_id)[0])
         if self._abandoned:
             return
         if self._has_own_stream:  # which is its archive
@@ -159,6 +164,7 @@ class AnswerWriter:
         keep_s: float,
         retention_s: float,
         linger_s: float = 0.0,
+        metrics: Metrics | None = None,
     ) -> None:
         self._redis = redis
         self._archive = archive
@@ -166,6 +172,8 @@ class AnswerWriter:
         self._retention_s = max(1, round(retention_s))
         self._noted: dict[AnswerInProgress, None] = {}  # a set that keeps its order
         self._linger_s = linger_s
+        self._metrics = metrics or Metrics()
+        self.gathered = 0  # pieces since the last write: counted once for all of them
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -194,6 +202,8 @@ class AnswerWriter:
             self._wake.clear()
             self._hurry.clear()
             noted, self._noted = self._noted, {}
+            self._metrics.pieces.inc(self.gathered)
+            self.gathered = 0
             batch = Batch(
                 [(answer, entry) for answer in noted for entry in answer.cut()],
                 [(answer, page) for answer in noted if (page := answer.page())],
@@ -215,6 +225,7 @@ class AnswerWriter:
             answer.written(entry, entry_id)
         for answer, page in batch.pages:
             answer.paged(page)
+        self._metrics.entries.inc(len(batch.entries))
 
     async def _send(self, batch: "Batch") -> list[str]:
         # A transaction, because a later entry must not stand before an earlier

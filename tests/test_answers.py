@@ -38,6 +38,7 @@ from tests.fakes.rig import (
     whole_answer,
     words,
 )
+from tests.fakes.scrape import counted
 
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
 
@@ -351,6 +352,7 @@ async def test_a_slow_reader_goes_on_from_redis(rig: Rig) -> None:
         await rig.tail_caught_up()
         read += [entry async for entry in entries]
     assert read == expected
+    assert counted(rig.metrics, "slow_reader_overruns_total") == 1
 
 
 async def test_a_reader_that_leaves_is_forgotten(rig: Rig) -> None:

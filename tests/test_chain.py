@@ -127,6 +127,21 @@ async def test_the_reason_for_the_end_is_told(chain: ModelChain, reason: str) ->
     assert (await said(chain, f"[[fault=finish:{reason}]]"))[-1] == Finish(reason)
 
 
+async def test_the_tokens_of_an_answer_are_told(endpoint: OpenAIEndpoint) -> None:
+    """Where the provider reports what an answer has cost, it comes with the reason."""
+    async with openai.DefaultAsyncHttpxClient() as http:
+        model = ChatOpenAI(
+            base_url=endpoint.url,
+            api_key=SecretStr("key"),
+            stream_usage=True,
+            http_async_client=http,
+        )
+        *_, last = await said(ModelChain(model), "[[tokens=7]]")
+    assert isinstance(last, Finish)
+    assert last.input_tokens > 0
+    assert last.output_tokens == 7
+
+
 async def test_answers_at_once_stay_apart(chain: ModelChain) -> None:
     """One chain answers many questions at once, each with its own words and its own reason."""
     questions = [f"{n} [[fault=finish:{('length', 'content_filter')[n % 2]}]]" for n in range(20)]

@@ -14,6 +14,7 @@ from backend.events import BEGINNING, Ending, Entry
 from backend.history import History
 from backend.identity import TakenAtTheirWord
 from backend.limits import AskLimits
+from backend.metrics import Metrics
 from backend.payloads import Ask, new_question_id
 from backend.questions import Questions
 from backend.reception import Reception
@@ -119,8 +120,8 @@ async def in_background(*runs: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
 class WatchedTail(Tail):
     """A tail that tells when somebody subscribes."""
 
-    def __init__(self, storage: Storage, stream: str) -> None:
-        super().__init__(storage, stream)
+    def __init__(self, storage: Storage, stream: str, metrics: Metrics | None = None) -> None:
+        super().__init__(storage, stream, metrics)
         self.subscriptions = 0
         self._changed = asyncio.Condition()
         self._told: set[asyncio.Task[None]] = set()
@@ -163,11 +164,16 @@ class Rig:
         self.archive = Archive(self.commands, RETENTION_S)
         self.history = History(self.commands, self.archive)
         self.stops = Stops(self.storage)
-        self.tail = WatchedTail(self.storage, STREAM)
+        self.metrics = Metrics()
+        self.tail = WatchedTail(self.storage, STREAM, self.metrics)
         self.writer = AnswerWriter(
-            self.writing, self.archive, keep_s=RETENTION_S, retention_s=RETENTION_S
+            self.writing,
+            self.archive,
+            keep_s=RETENTION_S,
+            retention_s=RETENTION_S,
+            metrics=self.metrics,
         )
-        self.attempts = Attempts(self.questions, self.history, self.writer)
+        self.attempts = Attempts(self.questions, self.history, self.writer, self.metrics)
         self.answers = Answers(
             delivery=PlainDelivery(self.storage, Streams(STREAM)),
             questions=self.questions,
@@ -175,6 +181,7 @@ class Rig:
             tail=self.tail,
             attempts=self.attempts,
             stops=self.stops,
+            metrics=self.metrics,
         )
 
     @asynccontextmanager
