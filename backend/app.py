@@ -6,6 +6,7 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ from .attempts import Attempts
 from .cluster import refuse_cluster
 from .cross_origin import cross_origin
 from .delivery import Delivery, PlainDelivery
+from .exposition import PATH, Exposition, answering_for_worker
 from .history import History
 from .housekeeping import Housekeeping
 from .http_api import MAX_BODY_BYTES, HttpApi, express_manners
@@ -128,11 +130,14 @@ def create_app(
     connect: Connector = connect,
     load_chain: ChainLoader = load_openai_chain,
     identity: Identity | None = None,
+    workers: Path | None = None,
 ) -> web.Application:
     """The backend as an aiohttp application: Socket.IO, HTTP, and by default a worker.
 
     `load_chain` gives what answers questions, `identity` tells who asks them; without
-    one, the settings say.
+    one, the settings say. `workers` is the directory in which worker processes beside
+    it answer scrapes.
+
     Before its runner is cleaned up, await `drain(app)`: it lets running
     answers finish while their sockets are still open.
     """
@@ -168,6 +173,10 @@ def create_app(
     cross_origin(app, settings.origins)
     app.add_routes(http.routes())
     backend.metrics.serve()
+    exposition = Exposition(
+        backend.metrics, backend.storage, "server", is_server=True, workers=workers
+    )
+    app.router.add_get(PATH, exposition.handle)
     app[PARTS] = parts
 
     async def run_parts(app: web.Application) -> AsyncIterator[None]:
@@ -201,8 +210,13 @@ async def run_worker(
     *,
     connect: Connector = connect,
     load_chain: ChainLoader = load_openai_chain,
+    metrics_socket: Path | None = None,
 ) -> AsyncIterator[tuple[Worker, Parts]]:
-    """Run a worker, with no server, while the block lasts."""
+    """Run a worker, with no server, while the block lasts.
+
+    It is scraped through `metrics_socket`, where its server gives one, else on the port
+    that the settings name, if any. Raises OSError where that is taken.
+    """
     backend = Backend(connect(settings.redis_url), settings, load_chain)
     parts = Parts(
         backend.refuse_cluster,
@@ -211,7 +225,8 @@ async def run_worker(
         backend.housekeeping.run,
         backend.loop_lag.run,
     )
-    async with backend.storage, parts:
+    scraped = answering_for_worker(backend.metrics, backend.storage, settings, metrics_socket)
+    async with backend.storage, scraped, parts:
         yield backend.worker, parts
 
 

@@ -136,6 +136,16 @@ class WorkQueue:
                 await self.release(entry["message_id"])
 
 
+async def count_waiting(storage: Storage) -> int:
+    """How many questions no worker has taken yet. Those handed over do not count."""
+    queued = int(await storage.pipelining.send("XLEN", STREAM))
+    try:
+        pending = await storage.pipelining.send("XPENDING", STREAM, GROUP)
+    except ResponseError:  # NOGROUP: there has been no worker yet
+        return queued
+    return max(0, queued - int(pending["pending"]))
+
+
 async def forget_consumers(redis: Client, idle_ms: int) -> None:
     """Remove consumers that have nothing pending and have not been heard of for so long."""
     if await redis.exists(STREAM):

@@ -133,6 +133,9 @@ class Settings:
     log_level: str = _setting(
         "info", "debug, info, warning or error", choices=("debug", "info", "warning", "error")
     )
+    worker_metrics_port: int = _setting(
+        0, "port of /metrics of a worker alone; 0: none", low=0, high=65535
+    )
 
     @property
     def origins(self) -> list[str] | None:

@@ -6,7 +6,9 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+from .exposition import socket_of
 from .tasks import cancel
 
 RESTART_S = 1.0  # pause before a worker that has ended is started again
@@ -16,12 +18,18 @@ logger = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """Runs `count` worker processes with the environment of this one."""
+    """Runs `count` worker processes with the environment of this one.
 
-    def __init__(self, count: int, grace_s: float) -> None:
+    They answer scrapes of their metrics on sockets in the directory `sockets`.
+    """
+
+    def __init__(self, count: int, grace_s: float, sockets: Path | None = None) -> None:
         self._grace_s = grace_s
         self._stopping = asyncio.Event()
-        self._keepers = [asyncio.create_task(self._keep_one()) for _ in range(count)]
+        self._sockets = sockets
+        self._keepers = [
+            asyncio.create_task(self._keep_one(number)) for number in range(1, count + 1)
+        ]
 
     async def ended(self) -> None:
         """Wait for ever, unless a worker cannot be started: that is raised."""
@@ -36,12 +44,13 @@ class Supervisor:
         self._stopping.set()
         await asyncio.gather(*self._keepers, return_exceptions=True)
 
-    async def _keep_one(self) -> None:
+    async def _keep_one(self, number: int) -> None:
+        place = ("--metrics-socket", str(socket_of(self._sockets, number))) if self._sockets else ()
         while not self._stopping.is_set():
             # A session of its own: Ctrl-C is for us, and we pass it on. Its
             # standard input ends with this process, however that ends.
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "backend", "worker", "--until-eof",
+                sys.executable, "-m", "backend", "worker", "--until-eof", *place,
                 stdin=asyncio.subprocess.PIPE, start_new_session=True,
             )  # fmt: skip
             try:
@@ -74,9 +83,11 @@ class Supervisor:
 
 
 @asynccontextmanager
-async def supervised(count: int, grace_s: float) -> AsyncIterator[Supervisor]:
+async def supervised(
+    count: int, grace_s: float, sockets: Path | None = None
+) -> AsyncIterator[Supervisor]:
     """Keep so many worker processes alive while the block lasts."""
-    supervisor = Supervisor(count, grace_s)
+    supervisor = Supervisor(count, grace_s, sockets)
     try:
         yield supervisor
     finally:

@@ -11,6 +11,7 @@ from backend.queue import (
     STREAM,
     Delivery,
     WorkQueue,
+    count_waiting,
     forget_consumers,
     put,
 )
@@ -335,3 +336,20 @@ async def test_questions_survive_a_restart(own_redis: RedisServer) -> None:
         queued = (await insist(lambda: queue.take(1)))[0]
         assert queued.question_id == "queued"
         assert await WorkQueue(storage, "other").claim(0, 1) == [pending]
+
+
+async def test_waiting_questions_are_counted(storage: Storage, queue: WorkQueue) -> None:
+    """A question waits until a worker takes it, and is gone when it is finished."""
+    await put_questions(storage, "one", "two", "three")
+    assert await count_waiting(storage) == 3
+    taken = await take_one(queue)
+    assert await count_waiting(storage) == 2
+    await queue.finish(taken.entry_id)
+    assert await count_waiting(storage) == 2
+
+
+async def test_questions_wait_for_the_first_worker(storage: Storage) -> None:
+    """Before there was any worker, all questions wait, and none where there is none."""
+    assert await count_waiting(storage) == 0
+    await put_questions(storage, "one", "two")
+    assert await count_waiting(storage) == 2

@@ -51,6 +51,7 @@ def test_defaults() -> None:
         retention_s=86_400.0,
         log_format="text",
         log_level="info",
+        worker_metrics_port=0,
     )
 
 
