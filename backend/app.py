@@ -148,15 +148,11 @@ def create_app(
         AskLimits(backend.storage, backend.questions, settings),
         settings,
     )
-    http = HttpApi(
-        backend.answers, reception, backend.delivery, settings, backend.metrics
-    )
+    http = HttpApi(backend.answers, reception, backend.delivery, settings, backend.metrics)
     sio = transport.create_socket_server(
         cors_origins=settings.origins or "*", max_message_bytes=settings.max_message_bytes
     )
-    sockets = Sockets(
-        sio, backend.answers, reception, backend.delivery, settings, backend.metrics
-    )
+    sockets = Sockets(sio, backend.answers, reception, backend.delivery, settings, backend.metrics)
 
     runs = [
         backend.refuse_cluster,

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import get_args
 
 from .. import __version__
@@ -118,6 +119,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 def _add_worker(parser: argparse.ArgumentParser) -> None:
     # For the supervisor, which holds the other end: a worker must not outlive it.
     parser.add_argument("--until-eof", action="store_true", help=argparse.SUPPRESS)
+    # For the supervisor as well: where its server asks for this worker's metrics.
+    parser.add_argument("--metrics-socket", type=Path, help=argparse.SUPPRESS)
 
 
 def _add_ask(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,6 @@
 """What every long-lived process does around its work: its log, its signals, its end."""
 
 import asyncio
-import logging
 import os
 import resource
 import signal
@@ -12,19 +11,27 @@ from typing import Any
 
 import uvloop
 
+from .. import logs
+from ..settings import Settings
 from ..tasks import cancel
-from .console import OK
+from .console import OK, say
 
 
-def run_process(main: Coroutine[Any, Any, None]) -> int:
+def run_process(main: Coroutine[Any, Any, None], settings: Settings) -> int:
     """Run a server or a worker to its end; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for chatty in ("httpx", "httpx2", "openai"):  # a line for each request, with its address
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logs.configure(settings.log_format, settings.log_level)
     _raise_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)
     return OK
+
+
+def announce(text: str) -> None:
+    """Say what a process has come to: in its log, where programs read that."""
+    if logs.are_json():
+        logs.logger.info("%s", text)
+    else:
+        say(text)
 
 
 async def until_first(*waits: Coroutine[Any, Any, object]) -> None:

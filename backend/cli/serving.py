@@ -1,8 +1,10 @@
 """`serve`: a server, with its worker in it, beside it, or elsewhere."""
 
+import tempfile
 from argparse import Namespace
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 
 from aiohttp import web
 
@@ -11,9 +13,8 @@ from ..page import create_page
 from ..run import Chain
 from ..settings import Settings, SettingsError
 from ..supervisor import supervised
-from .console import say
 from .environment import read_settings, require
-from .process import run_process, signals, until_first
+from .process import announce, run_process, signals, until_first
 
 # Connections get so long to end by themselves; answers have had their grace before.
 CONNECTION_GRACE_S = 1.0
@@ -21,7 +22,8 @@ CONNECTION_GRACE_S = 1.0
 
 def serve(options: Namespace) -> int:
     """Run a server to its end."""
-    return run_process(_serve(_settings(options), options))
+    settings = _settings(options)
+    return run_process(_serve(settings, options), settings)
 
 
 def _settings(options: Namespace) -> Settings:
@@ -41,15 +43,22 @@ def _settings(options: Namespace) -> Settings:
 async def _serve(settings: Settings, options: Namespace) -> None:
     async with AsyncExitStack() as stack:
         in_process = options.workers is None
-        app = _demo_app(settings) if options.demo else create_app(settings, with_worker=in_process)
+        directory = tempfile.TemporaryDirectory(prefix="streaming-llm-")
+        sockets = Path(stack.enter_context(directory))  # where workers answer scrapes
+        app = (
+            _demo_app(settings)
+            if options.demo
+            else create_app(settings, with_worker=in_process, workers=sockets)
+        )
         with signals() as stopped:
             port = await _listen(stack, app, settings.host, settings.port)
-            say(f"Backend: http://{_shown(settings.host)}:{port}")
+            announce(f"Backend: http://{_shown(settings.host)}:{port}")
             if options.demo or options.with_frontend:
                 page = create_page(backend_port=port)
                 port = await _listen(stack, page, settings.host, settings.frontend_port)
-                say(f"Page:    http://{_shown(settings.host)}:{port}  <- open this")
-            async with supervised(options.workers or 0, settings.shutdown_grace_s) as workers:
+                announce(f"Page:    http://{_shown(settings.host)}:{port}  <- open this")
+            count, grace_s = options.workers or 0, settings.shutdown_grace_s
+            async with supervised(count, grace_s, sockets) as workers:
                 await until_first(stopped.wait(), app[PARTS].fault(), workers.ended())
                 await drain(app)
 
@@ -61,7 +70,7 @@ def _demo_app(settings: Settings) -> web.Application:
     async def load_chain(settings: Settings) -> Chain:
         return demo_chain()
 
-    say(
+    announce(
         "This is the demo. Embedded: a Redis in memory (answers are gone when you stop it) and\n"
         "an offline model that makes its text up. For the real thing put OPENAI_API_KEY and\n"
         "REDIS_URL into a file named .env (see .env.example) and leave out --demo."
