@@ -27,6 +27,7 @@ from .tail import newest_id
 from .tasks import Parts
 
 SETTLES_PER_LEASE = 2  # looks for entries that nobody is going to receive any more
+LOOKS_AFTERWARDS = 3  # once a user's last reader has left: what it left is then old enough
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class AcknowledgedDelivery:
         self._settle_s = lease_s / SETTLES_PER_LEASE
         self._groups: dict[str, ConsumerGroup] = {}  # by stream, of users who read or just did
         self._readers: Counter[str] = Counter()  # by stream
+        self._looks_left: Counter[str] = Counter()  # by stream, once nobody reads it
         self._received: dict[ConsumerGroup, list[str]] = {}
         self._wake = asyncio.Event()
 
@@ -84,6 +86,7 @@ class AcknowledgedDelivery:
             yield _Handout(group, given_before, partial(self._note, group))
         finally:
             self._readers[stream] -= 1
+            self._looks_left[stream] = LOOKS_AFTERWARDS
 
     async def run(self) -> None:
         """Acknowledge what was received, and settle what nobody will receive, until cancelled."""
@@ -109,8 +112,7 @@ class AcknowledgedDelivery:
             )
 
     async def _settle_again_and_again(self) -> None:
-        """Look after the groups of those who read, and twice more after the last has left."""
-        left: set[str] = set()
+        """Look after the groups of those who read, and for a while after the last has left."""
         while True:
             await asyncio.sleep(self._settle_s)
             for stream, group in list(self._groups.items()):
@@ -119,13 +121,9 @@ class AcknowledgedDelivery:
                 except STORAGE_ERRORS as exc:
                     logger.debug("not settled (%s)", type(exc).__name__)
                     continue
-                if self._readers[stream]:
-                    left.discard(stream)
-                elif stream not in left:
-                    left.add(stream)
-                else:
-                    left.discard(stream)
-                    del self._groups[stream], self._readers[stream]
+                self._looks_left[stream] -= 1
+                if not self._readers[stream] and self._looks_left[stream] <= 0:
+                    del self._groups[stream], self._readers[stream], self._looks_left[stream]
 
     async def _settle(self, group: ConsumerGroup) -> None:
         """Take off the list what no client is going to be sent.
