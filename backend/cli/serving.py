@@ -9,6 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from ..app import PARTS, create_app, drain
+from ..listening import make_runner
 from ..page import create_page
 from ..run import Chain
 from ..settings import Settings, SettingsError
@@ -80,7 +81,7 @@ def _demo_app(settings: Settings) -> web.Application:
 
 async def _listen(stack: AsyncExitStack, app: web.Application, host: str, port: int) -> int:
     """Start to listen; returns the port, which the system has chosen where 0 was asked for."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CONNECTION_GRACE_S)
+    runner = make_runner(app, shutdown_timeout=CONNECTION_GRACE_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.TCPSite(runner, host or None, port, reuse_address=True).start()
