@@ -26,6 +26,7 @@ from .reception import Reception
 from .settings import Settings
 
 MAX_BODY_BYTES = 100 * 1024  # Express: "100kb"
+BODY_TIMEOUT_S = 30.0  # for a body to come in: even a slow line needs a second for MAX_BODY_BYTES
 QUEUE_PATIENCE = 2  # times what an answer may take: how long a POST waits, with the queue
 SOCKET_PATH = "/socket.io/"
 
@@ -141,9 +142,13 @@ def _failure(exc: AppError) -> web.Response:
 async def _json_body(request: web.Request) -> object:
     """The body as JSON; raises InvalidRequest, and HTTPRequestEntityTooLarge past the bound."""
     try:
-        return json.loads(await request.read())
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            body = await request.read()
+        return json.loads(body)
     except (ValueError, RecursionError):  # not UTF-8, not JSON, or nested too deeply
         raise InvalidRequest("The body has to be JSON.") from None
+    except (TimeoutError, ConnectionError, web.RequestPayloadError):  # slow, cut off, not gzip
+        raise InvalidRequest("The body did not come in whole.") from None
 
 
 async def _browser_client(request: web.Request) -> web.StreamResponse:

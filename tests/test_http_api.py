@@ -27,6 +27,7 @@ from backend.run import Chain
 from backend.settings import Settings
 from backend.storage import connect
 from tests.fakes.programs import free_port
+from tests.hostile.wire import wired
 
 Client = TestClient[web.Request, web.Application]
 
@@ -201,6 +202,22 @@ async def test_says_so_when_redis_is_away(chain: FakeChain) -> None:
         status, body = await post(client, QUESTION)
     assert status == 500
     assert body["error"]["code"] == "storage_unavailable"
+
+
+@pytest.mark.parametrize("fault", ["slow", "cut off", "not gzip"])
+async def test_a_body_that_does_not_come_in(
+    client: Client, fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A body that is slow or broken is the client's failure: refused in time, and no error."""
+    monkeypatch.setattr("backend.http_api.BODY_TIMEOUT_S", 0.05)
+    headers = "Content-Encoding: gzip\r\n" if fault == "not gzip" else ""
+    async with wired(client.port or 0) as wire:
+        request = f"POST {ASK} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: 4\r\n\r\n"
+        await wire.send(request.encode() + (b"abcd" if fault == "not gzip" else b"{"))
+        if fault != "cut off":
+            assert b" 400 " in await wire.head()
+    await ready(client)
+    assert not [record for record in caplog.records if record.name.startswith("backend")]
 
 
 async def test_a_fault_of_ours_is_500(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
