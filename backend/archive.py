@@ -9,8 +9,9 @@ right. What no page covers yet, the last second at most, is read from the stream
 
 import json
 
+from .errors import Expired
 from .events import Entry
-from .storage import Client
+from .storage import Client, expecting_ours
 
 PAGES_A_READ = 4  # a page is a second of an answer, or PAGE_CHARS of the writer
 
@@ -34,9 +35,23 @@ class Archive:
         pipe.expire(key, self._ttl_s)
 
     async def read(self, question_id: str, first_page: int) -> tuple[list[Entry], int]:
-        """Read some pages, in the order of writing; returns their entries and the next page."""
-        pages = await self._redis.lrange(
-            archive_key(question_id), first_page, first_page + PAGES_A_READ - 1
-        )
-        entries = [Entry.from_row(question_id, row) for page in pages for row in json.loads(page)]
+        """Read some pages, in the order of writing; returns their entries and the next page.
+
+        What other programs have put there counts as empty pages, or as none at all.
+        """
+        try:
+            with expecting_ours():
+                pages = await self._redis.lrange(
+                    archive_key(question_id), first_page, first_page + PAGES_A_READ - 1
+                )
+        except Expired:
+            return [], first_page
+        entries = [entry for page in pages for entry in _entries(question_id, page)]
         return entries, first_page + len(pages)
+
+
+def _entries(question_id: str, page: str) -> list[Entry]:
+    try:
+        return [Entry.from_row(question_id, row) for row in json.loads(page)]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []

@@ -60,8 +60,8 @@ class Attempts:
     async def open(self, question_id: str, delivery: str | None = None) -> Attempt | None:
         """Begin the next attempt at a question, for a queue entry if `delivery` is given.
 
-        None where the question has ended, is not stored, or is answered for
-        another queue entry.
+        None where the question has ended, is not stored, has no stream to be
+        answered in, or is answered for another queue entry.
         """
         owner = uuid.uuid4().hex
         before: Record | None = None
@@ -79,7 +79,10 @@ class Attempts:
             return None
         self._metrics.begun_anew(before or record, record)
         answer = self._writer.open(record.stream, question_id, record.attempt)
-        start_id = await answer.start()
+        try:
+            start_id = await answer.start()
+        except Expired:
+            return None
         earlier = Transcript() if record.attempt == 1 else await self._earlier(record, start_id)
         if earlier.ending:
             answer.abandon()

@@ -157,11 +157,13 @@ class Entry:
 
     @classmethod
     def from_row(cls, question_id: str, row: list[Any]) -> "Entry":
-        """Read an entry of a page back."""
-        entry_id, attempt, number, text, *ending = row
-        return cls(
-            question_id, text, attempt, number, Ending(**ending[0]) if ending else None, entry_id
-        )
+        """Read an entry of a page back; raises ValueError, TypeError or KeyError."""
+        entry_id, attempt, number, text, *rest = row
+        if [*map(type, (entry_id, attempt, number, text))] != [str, int, int, str]:
+            raise TypeError("row")
+        entry_order(entry_id)
+        ending = _stored_ending(rest[0]) if rest else None
+        return cls(question_id, text, attempt, number, ending, entry_id)
 
     def chunk(self, *, redelivered: bool = False) -> Chunk:
         """The arguments of the `chunk` event for this entry."""
@@ -180,6 +182,13 @@ class Entry:
             if self.ending.finish_reason:
                 meta["finishReason"] = self.ending.finish_reason
         return self.text, meta
+
+
+def _stored_ending(stored: dict[str, Any]) -> Ending:
+    ending = Ending(**stored)
+    if not is_final(ending.status) or not isinstance(ending.finish_reason, str | None):
+        raise ValueError("ending")
+    return dataclasses.replace(ending, error=parse_error(ending.error))
 
 
 def _parse_ending(fields: Mapping[str, str]) -> Ending:

@@ -7,7 +7,7 @@ from .events import Entry, entry_order
 from .fold import Transcript
 from .questions import question_key
 from .record import Record
-from .storage import Client
+from .storage import Client, expecting_ours
 
 # Entries of the stream a read. A reader whose socket does not read holds one page.
 PAGE = 200
@@ -60,7 +60,10 @@ class Place:
 
 
 class History:
-    """Reads past entries of one question; all errors of Redis are left to the caller."""
+    """Reads past entries of one question; errors of Redis are left to the caller.
+
+    But for one: Expired is raised where what should be a stream is none.
+    """
 
     def __init__(self, redis: Client, archive: Archive) -> None:
         self._redis = redis
@@ -88,15 +91,17 @@ class History:
         return await self._stream_page(record, place, until)
 
     async def _current_attempt(self, question_id: str) -> int:
-        raw = await self._redis.get(question_key(question_id))
+        with expecting_ours():
+            raw = await self._redis.get(question_key(question_id))
         return Record.from_json(raw).attempt if raw else 0
 
     async def _stream_page(
         self, record: Record, place: Place, until: str
     ) -> tuple[list[Entry], bool]:
-        rows = await self._redis.xrange(
-            record.stream, min=f"({place.position}", max=until, count=PAGE
-        )
+        with expecting_ours():
+            rows = await self._redis.xrange(
+                record.stream, min=f"({place.position}", max=until, count=PAGE
+            )
         if rows:
             place.position = rows[-1][0]
         own = (row for row in rows if row[1].get("questionId") == record.question_id)
@@ -104,7 +109,8 @@ class History:
 
     async def entry(self, stream: str, entry_id: str) -> Entry | None:
         """The entry with this id; None where it is gone or not one of ours."""
-        rows = await self._redis.xrange(stream, min=entry_id, max=entry_id, count=1)
+        with expecting_ours():
+            rows = await self._redis.xrange(stream, min=entry_id, max=entry_id, count=1)
         return Entry.parse(*rows[0]) if rows else None
 
     async def transcript(self, record: Record, until: str) -> Transcript:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from .errors import Expired, StorageUnavailable
 from .pipelining import Command
 from .record import Record
-from .storage import Storage
+from .storage import Storage, expecting_ours
 
 CAS_TRIES = 32  # a record has two or three writers in its life; more collisions mean a fault
 
@@ -40,13 +40,12 @@ class Questions:
 
     async def read(self, question_id: str) -> Record:
         """The record as it is now; raises Expired where there is none."""
-        return _parse(await self._pipelining.send("GET", question_key(question_id)))
+        record, _ = await self._get(question_id)
+        return record
 
     async def read_many(self, question_ids: Iterable[str]) -> list[Record | None]:
         """The records in this order, in one round trip; None where there is none."""
-        keys = [question_key(question_id) for question_id in question_ids]
-        replies = await asyncio.gather(*(self._pipelining.send("GET", key) for key in keys))
-        return [_parse_or_none(raw) for raw in replies]
+        return await asyncio.gather(*map(self._read_or_none, question_ids))
 
     async def create(self, record: Record, enqueue: Command) -> Record:
         """Store a new record and queue its question, in one step and one round trip.
@@ -59,7 +58,7 @@ class Questions:
         _, raw, _ = await self._pipelining.send_together(
             ("SET", key, record.to_json(), "EX", self._ttl_s, "NX"), ("GET", key), enqueue
         )
-        return _parse(raw)
+        return _parse(raw, record.question_id)
 
     async def change(self, question_id: str, transition: Callable[[Record], Record]) -> Record:
         """Apply a transition to the record as it is now and return what stands then.
@@ -70,8 +69,7 @@ class Questions:
         """
         key = question_key(question_id)
         for _ in range(CAS_TRIES):
-            raw = await self._pipelining.send("GET", key)
-            before = _parse(raw)
+            before, raw = await self._get(question_id)
             after = transition(before)
             if after is before:
                 return before
@@ -81,15 +79,20 @@ class Questions:
                 return after
         raise StorageUnavailable
 
+    async def _get(self, question_id: str) -> tuple[Record, str]:
+        with expecting_ours():
+            raw: str = await self._pipelining.send("GET", question_key(question_id))
+        return _parse(raw, question_id), raw
 
-def _parse(raw: str | None) -> Record:
-    if raw is None:
+    async def _read_or_none(self, question_id: str) -> Record | None:
+        try:
+            return await self.read(question_id)
+        except Expired:
+            return None
+
+
+def _parse(raw: str | None, question_id: str) -> Record:
+    record = Record.from_json(raw) if raw is not None else None
+    if record is None or record.question_id != question_id:
         raise Expired
-    return Record.from_json(raw)
-
-
-def _parse_or_none(raw: str | None) -> Record | None:
-    try:
-        return _parse(raw)
-    except Expired:
-        return None
+    return record

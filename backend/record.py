@@ -7,6 +7,7 @@ it only ever grows.
 
 import dataclasses
 import json
+import re
 import time
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -14,6 +15,9 @@ from typing import Any, get_args
 from .errors import ErrorPayload, Expired
 from .events import BEGINNING, Ending, Status, is_final, parse_error
 from .payloads import EVERYBODY, Ask
+
+MOST_ATTEMPTS = 2**63  # any more are somebody's joke
+_CURSOR = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 _JSON_NAMES = {
     "topic": "topic",
@@ -141,13 +145,17 @@ class Record:
         )
 
     def _check(self) -> None:
-        """Raise TypeError unless every value is of its kind; what Redis holds may be anything."""
+        """Raise TypeError or ValueError for a wrong value; what Redis holds may be anything."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type in (str, int, bool) and type(value) is not field.type:
                 raise TypeError(field.name)
         if self.status not in get_args(Status) or not isinstance(self.finish_reason, str | None):
             raise TypeError("status")
+        if not _CURSOR.fullmatch(self.cursor):  # Redis would refuse it, again and again
+            raise ValueError("cursor")
+        if not (0 <= self.attempt <= MOST_ATTEMPTS and 0 <= self.lapses <= MOST_ATTEMPTS):
+            raise ValueError("attempt")
 
     def to_json(self) -> str:
         """The value of the key."""

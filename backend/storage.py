@@ -2,18 +2,18 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from .counted_redis import CountedRedis, Failures
-from .errors import StorageUnavailable
+from .errors import Expired, StorageUnavailable
 from .pipelining import Pipelining
 
 # Ten at most, however many people there are. Commands are short and pipelined:
@@ -112,6 +112,22 @@ async def answering_within(seconds: float) -> AsyncIterator[None]:
             yield
     except STORAGE_ERRORS as exc:
         raise StorageUnavailable from exc
+
+
+def is_foreign(exc: BaseException) -> bool:
+    """Whether Redis says that what stands under a key is not of the kind that we put there."""
+    return isinstance(exc, ResponseError) and str(exc).startswith("WRONGTYPE")
+
+
+@contextmanager
+def expecting_ours() -> Iterator[None]:
+    """Raise Expired where another program has taken a key of ours: waiting would not help."""
+    try:
+        yield
+    except ResponseError as exc:
+        if is_foreign(exc):
+            raise Expired from exc
+        raise
 
 
 class Backoff:

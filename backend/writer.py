@@ -11,11 +11,13 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from .archive import Archive
+from .errors import Expired
 from .events import Ending, Entry, entry_order
 from .metrics import Metrics
-from .storage import Client, insist
+from .storage import Client, insist, is_foreign
 from .streams import is_own
 
 MAX_ENTRY_CHARS = 8_192  # a longer gathering is cut into several entries
@@ -51,7 +53,10 @@ class AnswerInProgress:
         self._page_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> str:
-        """Write the START; returns its id once it stands in the stream."""
+        """Write the START; returns its id once it stands in the stream.
+
+        Raises Expired, as `end` does, where what should be the stream is none.
+        """
         self._writer.note(self, urgent=True)
         return await asyncio.shield(self._started)
 
@@ -116,6 +121,14 @@ class AnswerInProgress:
         elif self._page_timer is None:
             loop = asyncio.get_running_loop()
             self._page_timer = loop.call_later(PAGE_S, self._page_is_due)
+
+    def refused(self) -> None:
+        """Hear that there is no stream to write to; called by the writer."""
+        self.abandon()
+        for promise in (self._started, self._ended):
+            if not promise.done():
+                promise.set_exception(Expired())
+                promise.exception()  # which counts as looked at: perhaps nobody waits
 
     def page(self) -> list[Entry]:
         """Take the entries that the archive should get now, if any; called by the writer."""
@@ -222,12 +235,20 @@ class AnswerWriter:
     async def _write(self, batch: "Batch") -> None:
         ids = await insist(lambda: self._send(batch))
         for (answer, entry), entry_id in zip(batch.entries, ids, strict=True):
-            answer.written(entry, entry_id)
+            if isinstance(entry_id, Exception):
+                answer.refused()
+            else:
+                answer.written(entry, entry_id)
         for answer, page in batch.pages:
             answer.paged(page)
         self._metrics.entries.inc(len(batch.entries))
 
-    async def _send(self, batch: "Batch") -> list[str]:
+    async def _send(self, batch: "Batch") -> list[str | Exception]:
+        """Write a batch; gives the ids of its entries, and a refusal for those with no stream.
+
+        Nothing else may fail: what was written would be written again, as often as it is tried.
+        A page that has no list to go to is left out. It is but a copy.
+        """
         # A transaction, because a later entry must not stand before an earlier
         # one that Redis refused: readers would take that for a hole.
         async with self._redis.pipeline(transaction=True) as pipe:
@@ -240,8 +261,11 @@ class AnswerWriter:
             for answer, entry in batch.entries:
                 if entry.is_start or entry.ending:
                     self._bound(pipe, answer, self._retention_s if entry.ending else self._keep_s)
-            replies: list[str] = await pipe.execute()
-            return replies[: len(batch.entries)]
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, Exception) and not is_foreign(reply):
+                raise reply
+        return replies[: len(batch.entries)]
 
     def _bound(self, pipe: Client, answer: AnswerInProgress, ttl_s: int) -> None:
         """Let a stream expire once nobody writes to it; trim it by the clock of its own ids."""

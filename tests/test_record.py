@@ -285,6 +285,7 @@ def test_the_json_of_a_record_is_read_back(make: Callable[[], Record]) -> None:
 
 texts = st.text()
 counts = st.integers(min_value=0, max_value=2**63)
+cursors = st.builds("{}-{}".format, counts, counts)
 errors = st.builds(
     lambda code, message, retryable: ErrorPayload(code=code, message=message, retryable=retryable),
     texts,
@@ -304,7 +305,7 @@ errors = st.builds(
         texts,
         texts,
         st.booleans(),
-        texts,
+        cursors,
         counts,
         counts,
         st.none() | errors,
