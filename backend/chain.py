@@ -24,6 +24,7 @@ from .errors import (
     ModelUnavailable,
 )
 from .events import Finish
+from .provider import bound
 from .settings import Settings
 
 # The topic is a template's value and the question a message of its own, so
@@ -38,6 +39,8 @@ PROMPT = ChatPromptTemplate.from_messages(
         MessagesPlaceholder("question"),
     ]
 )
+
+REASON_CHARS = 64  # of a finish reason: a word, though a provider may send anything
 
 BROKE_OFF = "The language model broke off in the middle of its answer."
 
@@ -59,8 +62,8 @@ class AnswerParser(BaseTransformOutputParser[str]):
 
     async def _atransform(self, input: AsyncIterator[Any]) -> AsyncIterator[str]:
         async for message in input:
-            reason = message.response_metadata.get("finish_reason")
-            self.finish_reason = reason or self.finish_reason
+            if reason := message.response_metadata.get("finish_reason"):
+                self.finish_reason = str(reason)[:REASON_CHARS]
             if usage := message.usage_metadata:
                 self.input_tokens += usage["input_tokens"]
                 self.output_tokens += usage["output_tokens"]
@@ -162,7 +165,7 @@ def openai_chain(settings: Settings) -> ModelChain:
     patience_s = max(settings.model_first_piece_timeout_s, settings.model_idle_timeout_s)
     # Ours, because the one that LangChain makes is shared, and never closed. Its
     # aiohttp transport takes a third less time for each piece than the default one.
-    http_client = openai.DefaultAioHttpClient()
+    http_client = openai.DefaultAioHttpClient(event_hooks={"response": [bound]})
     model = ChatOpenAI(
         model=settings.openai_model,
         api_key=settings.openai_api_key,  # type: ignore[arg-type]  # taken as a SecretStr

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessageChunk, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
@@ -422,3 +422,15 @@ async def test_another_prompt_will_do(
 def demo() -> BaseChatModel:
     """The model of the demo, in a hurry."""
     return DemoModel(pace_s=0, first_piece_s=0)
+
+
+@pytest.mark.parametrize("reason", [{"a": 1}, ["stop"], 5, "x" * 1_000], ids=repr)
+async def test_a_reason_that_is_no_word(reason: Any) -> None:
+    """Whatever a provider gives as its reason becomes a short text, which can be stored."""
+    parser = AnswerParser()
+
+    async def messages() -> AsyncIterator[AIMessageChunk]:
+        yield AIMessageChunk(content="", response_metadata={"finish_reason": reason})
+
+    assert [piece async for piece in parser.atransform(messages())] == []
+    assert parser.finish_reason == str(reason)[:64]
