@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
@@ -12,6 +13,25 @@ _PACKAGE = Path(__file__).resolve().parent
 _CARRIED = _PACKAGE / "frontend"
 FRONTEND = _CARRIED if _CARRIED.is_dir() else _PACKAGE.parent / "frontend"
 DEFAULT_BACKEND_PORT = 3000  # where the page looks when it is told nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An npm package: the files that may be served of it, and the one the CDN may be asked for."""
+
+    name: str
+    files: frozenset[str]
+    from_cdn: str
+
+    def installed(self, root: Path, file: str) -> Path | None:
+        """Where npm put this file of it, if the page may have it and it is there."""
+        path = root / "node_modules" / self.name / file
+        return path if file in self.files and path.is_file() else None
+
+    def cdn_url(self, root: Path, file: str) -> str:
+        """Where a CDN has the same file of the same version; no name gives the folder."""
+        return f"https://cdn.jsdelivr.net/npm/{self.name}@{_versions(root)[self.name]}/{file}"
+
 
 CLIENT_DIST = Path("node_modules/socket.io-client/dist")
 CLIENT_FILES = frozenset(
@@ -24,6 +44,21 @@ CLIENT_FILES = frozenset(
     )
     for suffix in ("", ".map")
 )
+CLIENT = Package(
+    "socket.io-client",
+    frozenset(f"dist/{name}" for name in CLIENT_FILES),
+    from_cdn="dist/socket.io.min.js",
+)
+PACKAGES = (
+    CLIENT,
+    Package("marked", frozenset({"lib/marked.esm.js"}), from_cdn="lib/marked.umd.js"),
+    Package("dompurify", frozenset({"dist/purify.es.mjs"}), from_cdn="dist/purify.min.js"),
+    Package(
+        "@highlightjs/cdn-assets",
+        frozenset({"es/highlight.min.js"}),
+        from_cdn="highlight.min.js",
+    ),
+)
 
 # What a browser is given, and nothing else: no package.json, no tests' fixtures.
 # Said here, because the types that the system knows differ from host to host.
@@ -31,6 +66,7 @@ _CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
     ".map": "application/json",
     ".svg": "image/svg+xml",
 }
@@ -70,27 +106,27 @@ def create_page(root: Path = FRONTEND, backend_port: int | None = None) -> web.A
 
 def socket_io_client_file(name: str, root: Path = FRONTEND) -> Path | None:
     """The browser client that npm installed, by the name Node's server serves it under."""
-    path = root / CLIENT_DIST / name
-    return path if name in CLIENT_FILES and path.is_file() else None
+    return CLIENT.installed(root, f"dist/{name}")
 
 
 def socket_io_client_url(name: str, root: Path = FRONTEND) -> str:
     """Where a CDN has the same file of the same version; no name gives the folder."""
-    return f"https://cdn.jsdelivr.net/npm/socket.io-client@{_client_version(root)}/dist/{name}"
+    return CLIENT.cdn_url(root, f"dist/{name}")
 
 
 @functools.cache
-def _client_version(root: Path) -> str:
+def _versions(root: Path) -> dict[str, str]:
     package = json.loads((root / "package.json").read_text("utf-8"))
-    return str(package["dependencies"]["socket.io-client"])
+    return {name: str(version) for name, version in package["dependencies"].items()}
 
 
 def _headers(root: Path) -> dict[str, str]:
     """What every response carries, errors too."""
+    # Not the whole CDN, which serves anything that is on npm.
+    scripts = " ".join(package.cdn_url(root, package.from_cdn) for package in PACKAGES)
     policy = (
         "default-src 'none'",
-        # Not the whole CDN, which serves anything that is on npm.
-        f"script-src 'self' {socket_io_client_url('', root)}",
+        f"script-src 'self' {scripts}",
         "style-src 'self'",
         "img-src 'self'",
         "connect-src * ws: wss:",  # the backend may be anywhere; older Safari wants ws: by name
@@ -121,11 +157,19 @@ def _public_file(root: Path, name: str) -> Path | None:
     parts = name.split("/")
     if any(not part or part.startswith(".") or "\\" in part for part in parts):
         return None
-    if parts[0] == CLIENT_DIST.parts[0]:
-        return socket_io_client_file(name.removeprefix(f"{CLIENT_DIST.as_posix()}/"), root)
+    if parts[0] == "node_modules":
+        return _package_file(root, name)
     try:
         path = (root / name).resolve(strict=True)
     except (OSError, ValueError):  # no such file, a name too long, a null byte
         return None
     inside = path.is_relative_to(root) and path.is_file()
     return path if inside and path.suffix in _CONTENT_TYPES else None
+
+
+def _package_file(root: Path, name: str) -> Path | None:
+    for package in PACKAGES:
+        file = name.removeprefix(f"node_modules/{package.name}/")
+        if file != name:
+            return package.installed(root, file)
+    return None

@@ -15,15 +15,17 @@ from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
 from backend.page import (
+    CLIENT,
     CLIENT_DIST,
-    CLIENT_FILES,
     FRONTEND,
+    PACKAGES,
+    Package,
     create_page,
     socket_io_client_file,
-    socket_io_client_url,
 )
 
 Client = TestClient[web.Request, web.Application]
+VERSIONS = {package.name: f"{major}.9.9" for major, package in enumerate(PACKAGES, 1)}
 
 
 @pytest.fixture
@@ -37,10 +39,16 @@ def root(tmp_path: Path) -> Path:
         "notes.txt": "ours",
         ".npmrc": "ours",
         ".git/main.js": "ours",
-        "package.json": json.dumps({"dependencies": {"socket.io-client": "4.9.9"}}),
+        "package.json": json.dumps({"dependencies": VERSIONS}),
         f"{CLIENT_DIST}/socket.io.esm.min.js": "client",
         f"{CLIENT_DIST}/socket.io.esm.min.js.map": "{}",
         f"{CLIENT_DIST}/other.js": "ours",
+        "node_modules/marked/lib/marked.esm.js": "marked",
+        "node_modules/marked/lib/marked.umd.js": "ours",
+        "node_modules/marked/package.json": "ours",
+        "node_modules/dompurify/dist/purify.es.mjs": "dompurify",
+        "node_modules/@highlightjs/cdn-assets/es/highlight.min.js": "highlight",
+        "node_modules/@highlightjs/cdn-assets/es/core.js": "ours",
         "node_modules/ws/index.js": "ours",
         "../secret.js": "ours",
     }
@@ -68,6 +76,9 @@ async def client(root: Path) -> AsyncIterator[Client]:
         ("/js/main.js", "text/javascript"),
         ("/node_modules/socket.io-client/dist/socket.io.esm.min.js", "text/javascript"),
         ("/node_modules/socket.io-client/dist/socket.io.esm.min.js.map", "application/json"),
+        ("/node_modules/marked/lib/marked.esm.js", "text/javascript"),
+        ("/node_modules/dompurify/dist/purify.es.mjs", "text/javascript"),
+        ("/node_modules/@highlightjs/cdn-assets/es/highlight.min.js", "text/javascript"),
         ("/?backend=http://localhost:4000", "text/html"),
     ],
 )
@@ -101,6 +112,12 @@ async def test_serves_the_page(client: Client, path: str, content_type: str) -> 
         "/node_modules/ws/index.js",
         "/node_modules/socket.io-client/dist/other.js",
         "/node_modules/socket.io-client/dist/socket.io.js",
+        "/node_modules/marked/lib/marked.umd.js",
+        "/node_modules/marked/package.json",
+        "/node_modules/@highlightjs/cdn-assets/es/core.js",
+        "/node_modules/@highlightjs/es/highlight.min.js",
+        "/node_modules/lib/marked.esm.js",
+        "/node_modules",
         "/socket.io.esm.min.js",
     ],
 )
@@ -121,8 +138,12 @@ async def test_every_response_is_locked_down(client: Client, path: str) -> None:
         assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert "default-src 'none'" in policy
     assert "'unsafe" not in policy
-    cdn = "https://cdn.jsdelivr.net/npm/socket.io-client@4.9.9/dist/"
-    assert f"script-src 'self' {cdn};" in policy
+    npm = "https://cdn.jsdelivr.net/npm"
+    assert (
+        f"script-src 'self' {npm}/socket.io-client@1.9.9/dist/socket.io.min.js "
+        f"{npm}/marked@2.9.9/lib/marked.umd.js {npm}/dompurify@3.9.9/dist/purify.min.js "
+        f"{npm}/@highlightjs/cdn-assets@4.9.9/highlight.min.js;" in policy
+    )
 
 
 async def test_unchanged_files_are_not_sent_twice(client: Client) -> None:
@@ -182,7 +203,7 @@ class TestTheRealPage:
             assert '<meta name="backend" content="3100" />' in text
             names = re.findall(r'(?:href|src)="([^"#]+)"', text)
             assert "js/main.js" in names
-            names += [f"js/{path.name}" for path in (FRONTEND / "js").glob("*.js")]
+            names += [str(path.relative_to(FRONTEND)) for path in (FRONTEND / "js").rglob("*.js")]
             for name in names:
                 async with client.get(f"/{name}") as response:
                     assert response.status == 200, name
@@ -191,34 +212,42 @@ class TestTheRealPage:
         """The policy forbids inline scripts and styles; nothing writes markup."""
         text = (FRONTEND / "index.html").read_text("utf-8")
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", text)
-        for module in (FRONTEND / "js").glob("*.js"):
+        for module in (FRONTEND / "js").rglob("*.js"):
             code = module.read_text("utf-8")
             assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write", code)
 
-    def test_names_one_version_of_the_client_everywhere(self) -> None:
-        """package.json, the lock file and the loader agree, and the lock file names no host."""
-        version = json.loads((FRONTEND / "package.json").read_text("utf-8"))["dependencies"]
+    @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+    def test_names_one_version_of_a_library_everywhere(self, package: Package) -> None:
+        """package.json, the lock file, the policy and the loader agree on it."""
+        manifest = json.loads((FRONTEND / "package.json").read_text("utf-8"))
+        lock = json.loads((FRONTEND / "package-lock.json").read_text("utf-8"))
+        version = manifest["dependencies"][package.name]
+        assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+        assert lock["packages"][f"node_modules/{package.name}"]["version"] == version
+        assert f"@{version}/" in package.cdn_url(FRONTEND, package.from_cdn)
+        assert re.search(rf'(?i:version)(?: =|:) "{version}"', _loader(package))
+
+    def test_the_lock_file_names_no_host(self) -> None:
+        """Where packages come from is for the machine that installs them to say."""
         lock = json.loads((FRONTEND / "package-lock.json").read_text("utf-8"))["packages"]
-        loader = (FRONTEND / "js" / "client.js").read_text("utf-8")
-        assert re.fullmatch(r"4\.\d+\.\d+", version["socket.io-client"])
-        assert lock["node_modules/socket.io-client"]["version"] == version["socket.io-client"]
-        assert f'VERSION = "{version["socket.io-client"]}"' in loader
-        assert f"@{version['socket.io-client']}/" in socket_io_client_url("")
         assert not [name for name, package in lock.items() if "resolved" in package]
 
-    def test_the_integrity_hash_is_that_of_the_installed_file(self) -> None:
-        """The CDN's copy is accepted only if it is the file that npm serves."""
-        file = socket_io_client_file("socket.io.min.js")
-        if file is None:
-            pytest.skip("socket.io-client is not installed: run `npm ci` in frontend/")
+    @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+    def test_the_integrity_hash_is_that_of_the_installed_file(self, package: Package) -> None:
+        """The CDN's copy is accepted only if it is the file that npm installs."""
+        file = FRONTEND / "node_modules" / package.name / package.from_cdn
+        if not file.is_file():
+            pytest.skip(f"{package.name} is not installed: run `npm ci` in frontend/")
         digest = base64.b64encode(hashlib.sha384(file.read_bytes()).digest()).decode()
-        assert f'"sha384-{digest}"' in (FRONTEND / "js" / "client.js").read_text("utf-8")
+        assert f'"sha384-{digest}"' in _loader(package)
+        assert package.from_cdn in _loader(package)
 
-    def test_npm_installs_all_the_files_a_node_server_serves(self) -> None:
-        """GET /socket.io/<name> can be answered for every name."""
-        if socket_io_client_file("socket.io.js") is None:
-            pytest.skip("socket.io-client is not installed: run `npm ci` in frontend/")
-        assert [name for name in CLIENT_FILES if socket_io_client_file(name) is None] == []
+    @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+    def test_npm_installs_what_is_served(self, package: Package) -> None:
+        """Every name on the list is that of a file."""
+        if not (FRONTEND / "node_modules" / package.name).is_dir():
+            pytest.skip(f"{package.name} is not installed: run `npm ci` in frontend/")
+        assert [name for name in package.files if not package.installed(FRONTEND, name)] == []
 
     def test_its_modules_pass_their_own_tests(self) -> None:
         """The parts that know no browser are tested where they run: with node's test runner."""
@@ -230,3 +259,9 @@ class TestTheRealPage:
             [node, "--test", *files], capture_output=True, text=True, timeout=30, check=False
         )
         assert run.returncode == 0, run.stdout[-4_000:] + run.stderr[-1_000:]
+
+
+def _loader(package: Package) -> str:
+    """The text of the module that loads it."""
+    name = "client.js" if package is CLIENT else "markdown/libraries.js"
+    return (FRONTEND / "js" / name).read_text("utf-8")
