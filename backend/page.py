@@ -133,6 +133,9 @@ def _headers(root: Path) -> dict[str, str]:
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
+        # Text becomes markup, or the address of a script, by DOMPurify and js/cdn.js alone.
+        "require-trusted-types-for 'script'",
+        "trusted-types dompurify cdn",
     )
     return {
         "Cache-Control": "no-cache",

@@ -138,6 +138,7 @@ async def test_every_response_is_locked_down(client: Client, path: str) -> None:
         assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert "default-src 'none'" in policy
     assert "'unsafe" not in policy
+    assert "require-trusted-types-for 'script'; trusted-types dompurify cdn" in policy
     npm = "https://cdn.jsdelivr.net/npm"
     assert (
         f"script-src 'self' {npm}/socket.io-client@1.9.9/dist/socket.io.min.js "

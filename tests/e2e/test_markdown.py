@@ -13,6 +13,7 @@ from playwright.async_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Error,
     Page,
     Request,
     Route,
@@ -513,6 +514,20 @@ class TestHostileAnswers:
         answers = [place.replace("{}", vector) for place in PLACES[:4] for vector in HTML]
         links = [LINKS[0].replace("{}", address) for address in ADDRESSES]
         assert await faults_of(page, *answers, *links) == []
+
+    async def test_no_text_becomes_markup(self, visit: Visit, page: Page) -> None:
+        """The policy lets nobody write HTML, or name a script, but those that check it."""
+        for attempt in (
+            "document.body.innerHTML = '<b>x</b>'",
+            "document.createElement('script').src = '/js/main.js'",
+            "new DOMParser().parseFromString('<b>x</b>', 'text/html')",
+            "trustedTypes.createPolicy('mine', { createHTML: (text) => text })",
+        ):
+            async with page.expect_console_message() as told:
+                with pytest.raises(Error, match="TypeError"):
+                    await page.evaluate(f"() => {{ {attempt} }}")
+            assert "Trusted" in (await told.value).text
+        visit.faults.clear()
 
     async def test_the_sanitiser_holds_alone(self, exposed: Page) -> None:
         """Were HTML let through, no more than the elements of an answer would be left of it."""
