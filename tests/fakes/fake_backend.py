@@ -7,6 +7,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import socketio
@@ -16,10 +17,24 @@ Payload = dict[str, Any]
 Entry = tuple[str, Payload]
 
 
-class FakeBackend:
-    """Answers one question at a time, entry by entry, as `start`, `say` and `end` are called.
+@dataclass
+class _Answer:
+    """What was said to one question so far, and the sockets that follow it."""
 
-    A `plain` one is like the Node original: strings without meta, acknowledgements
+    asked: Payload
+    status: str = "running"
+    attempt: int = 0
+    entries: list[Entry] = field(default_factory=list)
+    number: int = 0
+    followers: set[str] = field(default_factory=set)
+
+
+class FakeBackend:
+    """Answers entry by entry, as `start`, `say` and `end` are called.
+
+    They are about the question that was asked last, unless `of` names another one.
+
+    A `plain` backend is like the Node original: strings without meta, acknowledgements
     that say nothing, and no way to resume or stop.
     """
 
@@ -28,38 +43,53 @@ class FakeBackend:
         self.plain = plain
         self.refusal: Payload | None = None  # what askQuestion and resumeQuestion are refused with
         self.stores = True  # whether a resume finds anything
+        self.tells = False  # whether a resume says what was asked
+        self.queues = False  # whether questions wait in the queue
+        self.loses: set[str] = set()  # events that are heard and never acknowledged
         self.posted: Payload = {"output": "The whole answer."}
         self.post_status = 200
+        self.may_post = asyncio.Event()  # until it is set, a POST waits for its answer
+        self.may_post.set()
         self.question_id = ""
-        self._attempt = 0
-        self._number = 0
-        self._entries: list[Entry] = []
-        self._followers: set[str] = set()
+        self._answers: dict[str, _Answer] = {}
         self._heard: defaultdict[str, asyncio.Queue[Payload]] = defaultdict(asyncio.Queue)
+        self._port = 0
+        self._runner: web.AppRunner | None = None
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator["FakeBackend"]:
+        """Listen on a free port, which `url` then tells."""
+        await self.listen()
+        try:
+            yield self
+        finally:
+            await self.leave()
+
+    async def listen(self) -> None:
+        """Accept connections; after `leave`, on the same port, with the answers it had."""
         self._sio = socketio.AsyncServer(async_mode="aiohttp", cors_allowed_origins="*")
         for event, handler in {
             "askQuestion": self._ask,
             "resumeQuestion": self._resume,
             "stopQuestion": self._stop,
         }.items():
-            self._sio.on(event, handler)
+            self._sio.on(event, self._acknowledged(event, handler))
         app = web.Application()
         self._sio.attach(app)
         app.router.add_post("/askQuestionWithoutStream", self._post)
         app.router.add_options("/askQuestionWithoutStream", self._preflight)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator["FakeBackend"]:
-        """Listen on a free port, which `url` then tells."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        try:
-            yield self
-        finally:
-            self.drop()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
+        self._port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    async def leave(self) -> None:
+        """Go, as a server does that is restarted."""
+        self.drop()
+        if self._runner:
             await self._runner.cleanup()
+            self._runner = None
 
     async def heard(self, event: str) -> Payload:
         """Wait for the next event of this name, or `POST`, and return what came with it."""
@@ -70,94 +100,123 @@ class FakeBackend:
         """Whether an event of this name has come that nobody has waited for."""
         return not self._heard[event].empty()
 
-    async def start(self, attempt: int = 1) -> None:
-        """Begin an attempt at the question that was asked last."""
-        self._attempt, self._number = attempt, 0
-        await self._append(f"START:{self.question_id};<br/>")
+    async def start(
+        self, attempt: int = 1, *, of: str | None = None, at_ms: int | None = None
+    ) -> None:
+        """Begin an attempt; `at_ms` is Redis's time."""
+        answer = self._answer(of)
+        answer.attempt, answer.number = attempt, 0
+        await self._append(answer, f"START:{answer.asked['questionId']};<br/>", at_ms)
 
-    async def say(self, *pieces: str) -> None:
+    async def say(self, *pieces: str, of: str | None = None, at_ms: int | None = None) -> None:
         """Go on with the answer."""
         for piece in pieces:
-            await self._append(piece)
+            await self._append(self._answer(of), piece, at_ms)
 
-    async def end(self, status: str = "done", **meta: Any) -> None:
+    async def end(self, status: str = "done", *, of: str | None = None, **meta: Any) -> None:
         """End the answer; `error` and `finishReason` go into the END."""
+        answer = self._answer(of)
+        question_id = answer.asked["questionId"]
         if error := meta.get("error"):
-            line = {"questionId": self.question_id, "attempt": self._attempt, "notice": True}
-            await self._emit((error["message"], line), self._followers)
-        await self._append(f"<br/>;END:{self.question_id}", status=status, **meta)
+            line = {"questionId": question_id, "attempt": answer.attempt, "notice": True}
+            await self._emit((error["message"], line), answer.followers)
+        answer.status = status
+        await self._append(answer, f"<br/>;END:{question_id}", status=status, **meta)
 
-    async def answer(self, *pieces: str) -> None:
+    async def answer(self, *pieces: str, of: str | None = None) -> None:
         """A whole answer at once."""
-        await self.start()
-        await self.say(*pieces)
-        await self.end()
+        await self.start(of=of)
+        await self.say(*pieces, of=of)
+        await self.end(of=of)
+
+    async def skip(self, piece: str) -> None:
+        """Write a piece that gets lost on its way to everybody."""
+        answer = self._answer(None)
+        followers, answer.followers = answer.followers, set()
+        await self._append(answer, piece)
+        answer.followers = followers
 
     def drop(self) -> None:
         """Cut every connection, without a word, as a broken network does."""
-        self._followers.clear()
-        for connection in self._runner.server.connections if self._runner.server else ():
+        for answer in self._answers.values():
+            answer.followers.clear()
+        server = self._runner.server if self._runner else None
+        for connection in server.connections if server else ():
             if connection.transport:
                 connection.transport.abort()
 
-    async def _append(self, text: str, **meta: Any) -> None:
-        entry_id = f"{self._attempt}-{self._number}"
+    def _answer(self, question_id: str | None) -> _Answer:
+        return self._answers[question_id or self.question_id]
+
+    async def _append(
+        self, answer: _Answer, text: str, at_ms: int | None = None, **meta: Any
+    ) -> None:
         entry = (
             text,
             {
-                "questionId": self.question_id,
-                "id": entry_id,
-                "attempt": self._attempt,
-                "number": self._number,
+                "questionId": answer.asked["questionId"],
+                "id": f"{at_ms or answer.attempt}-{answer.number}",
+                "attempt": answer.attempt,
+                "number": answer.number,
                 **meta,
             },
         )
-        self._number += 1
-        self._entries.append(entry)
-        await self._emit(entry, self._followers)
+        answer.number += 1
+        answer.entries.append(entry)
+        await self._emit(entry, answer.followers)
 
     async def _emit(self, entry: Entry, sids: set[str]) -> None:
         for sid in list(sids):
             await self._sio.emit("chunk", entry[0] if self.plain else entry, to=sid)
 
-    async def _ask(self, sid: str, payload: Payload) -> Payload | None:
-        self._heard["askQuestion"].put_nowait(payload)
+    def _acknowledged(self, event: str, handler: Any) -> Any:
+        async def handle(sid: str, payload: Payload) -> Payload | None:
+            acknowledgement: Payload | None = await handler(sid, payload)
+            self._heard[event].put_nowait(payload)
+            if event in self.loses:
+                await asyncio.Event().wait()
+            return None if self.plain else acknowledgement
+
+        return handle
+
+    async def _ask(self, sid: str, payload: Payload) -> Payload:
         if self.refusal:
             return {"ok": False, "error": self.refusal}
         if self.plain:
-            self.question_id = "1"
-        elif payload["questionId"] != self.question_id:
-            self.question_id = payload["questionId"]
-            self._entries.clear()
-        self._followers.add(sid)
-        return self._accepted()
+            payload = {**payload, "questionId": str(len(self._answers) + 1)}
+        self.question_id = payload["questionId"]
+        answer = self._answers.setdefault(
+            self.question_id, _Answer(payload, "queued" if self.queues else "running")
+        )
+        answer.followers.add(sid)
+        return _accepted(answer)
 
     async def _resume(self, sid: str, payload: Payload) -> Payload | None:
-        self._heard["resumeQuestion"].put_nowait(payload)
-        if self.refusal:
-            return {"ok": False, "error": self.refusal}
-        if not self.stores or payload["questionId"] != self.question_id:
-            error = {"code": "expired", "message": "Gone.", "retryable": False}
-            return {"ok": False, "error": error}
-        ids = [meta["id"] for _, meta in self._entries]
-        behind = ids.index(payload["after"]) + 1 if payload.get("after") in ids else 0
-        for entry in self._entries[behind:]:
-            await self._emit(entry, {sid})
-        self._followers.add(sid)
-        return self._accepted()
-
-    async def _stop(self, sid: str, payload: Payload) -> Payload | None:
-        await self.end("stopped")
-        self._heard["stopQuestion"].put_nowait(payload)
-        return self._accepted()
-
-    def _accepted(self) -> Payload | None:
         if self.plain:
             return None
-        return {"ok": True, "questionId": self.question_id, "status": "running"}
+        if self.refusal:
+            return {"ok": False, "error": self.refusal}
+        answer = self._answers.get(payload["questionId"])
+        if not self.stores or answer is None:
+            error = {"code": "expired", "message": "Gone.", "retryable": False}
+            return {"ok": False, "error": error}
+        ids = [meta["id"] for _, meta in answer.entries]
+        behind = ids.index(payload["after"]) + 1 if payload.get("after") in ids else 0
+        for entry in answer.entries[behind:]:
+            await self._emit(entry, {sid})
+        answer.followers.add(sid)
+        asked = {name: answer.asked[name] for name in ("topic", "topicQuestion")}
+        return _accepted(answer) | (asked if self.tells else {})
+
+    async def _stop(self, sid: str, payload: Payload) -> Payload | None:
+        if self.plain:
+            return None
+        await self.end("stopped", of=payload["questionId"])
+        return _accepted(self._answer(payload["questionId"]))
 
     async def _post(self, request: web.Request) -> web.Response:
         self._heard["POST"].put_nowait(await request.json())
+        await self.may_post.wait()
         headers = {"Access-Control-Allow-Origin": "*"}
         return web.json_response(self.posted, status=self.post_status, headers=headers)
 
@@ -170,3 +229,8 @@ class FakeBackend:
                 "Access-Control-Allow-Headers": "content-type",
             },
         )
+
+
+def _accepted(answer: _Answer) -> Payload:
+    question_id = answer.asked["questionId"]
+    return {"ok": True, "questionId": question_id, "status": answer.status}
