@@ -3,6 +3,22 @@
 export function createStore(initial) {
   let state = initial;
   const listeners = new Set();
+  const untold = []; // changes that listeners have not heard of
+  let telling = false;
+
+  /** One change after the other: a listener that changes the state itself does not overtake another one. */
+  function tell() {
+    if (telling) return;
+    telling = true;
+    try {
+      while (untold.length) {
+        const [after, before] = untold.shift();
+        for (const listener of listeners) listener(after, before);
+      }
+    } finally {
+      telling = false;
+    }
+  }
 
   return {
     get: () => state,
@@ -12,10 +28,11 @@ export function createStore(initial) {
       const before = state;
       state = change(before);
       if (state === before) return;
-      for (const listener of listeners) listener(state, before);
+      untold.push([state, before]);
+      tell();
     },
 
-    /** Call `listener(state, before)` after each change. */
+    /** Call `listener(state, before)` after each change, in the order of the changes. */
     subscribe(listener) {
       listeners.add(listener);
     },
