@@ -7,8 +7,8 @@ const FAILURES_UNTIL_OFFLINE = 3;
 /**
  * A connection to the backend that, once open, reconnects for as long as the page is there.
  *
- * Calls `on.change("connected" | "reconnecting" | "offline")`, `on.connected()` for
- * each new connection, and `on.chunk(text, meta)`.
+ * Calls `on.change("connected" | "reconnecting" | "offline")`, with the first for each
+ * new connection, and `on.chunk(text, meta)`.
  */
 export function createConnection(address, on) {
   let socket = null;
@@ -20,35 +20,48 @@ export function createConnection(address, on) {
     socket.on("connect", () => {
       failures = 0;
       on.change("connected");
-      on.connected();
     });
-    socket.on("disconnect", lost);
+    socket.on("disconnect", (reason) => {
+      lost();
+      if (reason === "io server disconnect") tryAgainLater();
+    });
     socket.on("connect_error", () => {
       failures += 1;
       lost();
+      if (!socket.active) tryAgainLater();
     });
     socket.on("chunk", (text, meta) => on.chunk(text, meta));
   }
 
   function lost() {
-    on.change(failures < FAILURES_UNTIL_OFFLINE && navigator.onLine ? "reconnecting" : "offline");
-    // The client reconnects by itself, save where it was the server that said goodbye.
-    if (!socket.active) setTimeout(() => socket.connect(), KICKED_RETRY_MS);
+    const isOffline = failures >= FAILURES_UNTIL_OFFLINE || globalThis.navigator?.onLine === false;
+    on.change(isOffline ? "offline" : "reconnecting");
+  }
+
+  /** The client reconnects by itself, save where it was the server that said goodbye. */
+  function tryAgainLater() {
+    setTimeout(() => socket.connect(), KICKED_RETRY_MS);
+  }
+
+  /** Connect anew, at once, whatever the connection believes of itself and however long it meant to wait. */
+  function renew() {
+    socket?.disconnect();
+    socket?.connect();
   }
 
   /**
    * Emit an event and wait for its acknowledgement.
    *
-   * Never rejects: `{ok: false, lost: true}` says that none came within 10 s, that it says
+   * Never rejects: `{ok: false, lost: true}` says that none came in time, that it says
    * nothing, or that the connection broke: nobody knows whether the server heard it.
    */
-  function request(event, payload) {
+  function request(event, payload, timeoutMs = ACK_TIMEOUT_MS) {
     return new Promise((resolve) => {
-      socket.timeout(ACK_TIMEOUT_MS).emit(event, payload, (failure, ack) => {
+      socket.timeout(timeoutMs).emit(event, payload, (failure, ack) => {
         resolve(failure || !ack ? { ok: false, lost: true } : ack);
       });
     });
   }
 
-  return { open, request, isConnected: () => socket?.connected ?? false };
+  return { open, renew, request, isConnected: () => socket?.connected ?? false };
 }

@@ -1,74 +1,110 @@
-/** Wires the page: address, client, connection, session, view. */
+/** Wires the page: address, client, connection, session, memory, view. */
 
 import { backendAddress } from "./address.js";
 import { loadClient } from "./client.js";
 import { createConnection } from "./connection.js";
+import { createEarlier } from "./earlier.js";
 import { newQuestionId } from "./identifier.js";
+import { linkedQuestion, linkTo } from "./link.js";
+import { createMemory } from "./memory.js";
 import { postQuestion } from "./post.js";
-import { createSaved } from "./saved.js";
+import { isOpen } from "./question.js";
 import { createSession } from "./session.js";
-import { initialState, isRunning } from "./state.js";
+import { connectionChanged, initialState, troubled } from "./state.js";
 import { createStore } from "./store.js";
-import { createView } from "./view.js";
+import { createTab } from "./tab.js";
+import { createPage } from "./view/page.js";
+import { onWaking } from "./waking.js";
 
-const TICK_MS = 100;
-const page = document.querySelector("main");
+const TICK_MS = 1_000; // how long nothing was heard is told in seconds
+
+const store = createStore(initialState);
+let session = null;
+let memory = null;
+let tab = null;
+
+// The view comes first: the form must never be sent the way forms are without a script.
+const page = createPage(document.body, {
+  ask: (question) => session?.ask(question),
+  typed: (draft) => tab?.writeDraft(draft),
+  askAgain: (id) => session.askAgain(id),
+  retry: (id) => session.retry(id),
+  stop: (id) => session.stop(id),
+  close,
+  open: read,
+  forget: (id) => memory.forget(id),
+  linkTo: (id) => linkTo(id, location.href),
+});
 
 function start() {
-  let session = null;
-  const store = createStore(initialState);
-  // The view comes first: the form must never be sent the way forms are without a script.
-  const view = createView(page, { ask: (question) => session?.ask(question), stop: () => session?.stop() });
-  const render = () => view.render(store.get(), Date.now());
-
   const address = backendAddress(location.href, document.querySelector("meta[name=backend]")?.content);
   const connection = createConnection(address, {
     change: (state) => session.connectionChanged(state),
-    connected: () => session.connected(),
     chunk: (text, meta) => session.chunk(text, meta),
   });
   session = createSession({
     store,
     connection,
-    saved: createSaved(sessionStorageOrNone()),
     post: (question, signal) => postQuestion(address, question, signal),
     newId: newQuestionId,
   });
+  tab = createTab(storageOrNone("sessionStorage"), address);
+  memory = createMemory({ store, tab, earlier: createEarlier(storageOrNone("localStorage"), address) });
+  session.restore(tab.read());
+  if (tab.readDraft()) page.fill(tab.readDraft());
+  openLinked();
 
-  store.subscribe(oncePerFrame(render));
-  setInterval(() => isRunning(store.get()) && render(), TICK_MS);
-  session.restore();
-  if (store.get().question) view.fill(store.get().question);
-  render();
+  addEventListener("hashchange", openLinked);
+  addEventListener("storage", memory.storageChanged);
+  onWaking(session.wake);
   loadClient().then(connection.open, session.unavailable);
 }
 
+/** Open the answer that the address's fragment names. */
+function openLinked() {
+  const id = linkedQuestion(location.hash);
+  if (id) page.open(id);
+}
+
+function read(id) {
+  session.read(store.get().earlier.find(({ questionId }) => questionId === id) ?? { questionId: id });
+}
+
+/** A card that is closed must not come back with the next reload. */
+function close(id) {
+  session.close(id);
+  if (linkedQuestion(location.hash) === id) history.replaceState(null, "", location.pathname + location.search);
+}
+
 /** However many pieces arrive, the page is laid out once a frame. */
-function oncePerFrame(render) {
+function oncePerFrame(action) {
   let due = false;
   return () => {
     if (due) return;
     due = true;
     requestAnimationFrame(() => {
       due = false;
-      render();
+      action();
     });
   };
 }
 
-/** Asking for sessionStorage throws where the browser forbids it. */
-function sessionStorageOrNone() {
+/** Asking for a storage throws where the browser forbids it. */
+function storageOrNone(name) {
   try {
-    return sessionStorage;
+    return window[name];
   } catch {
     return null;
   }
 }
 
+const render = () => page.render(store.get(), Date.now());
+store.subscribe(oncePerFrame(render));
+setInterval(() => store.get().questions.some(isOpen) && render(), TICK_MS);
+
 try {
   start();
 } catch (error) {
-  const box = page.querySelector("[data-error]");
-  box.textContent = error.message;
-  box.hidden = false;
+  store.update((state) => troubled(connectionChanged(state, "unavailable"), error));
 }
+render();

@@ -1,16 +1,20 @@
 /** The answer in one go, by POST. */
 
+import { badAnswer, unreachable } from "./faults.js";
+
 /**
+ * Asking twice with one id is one question, where the server speaks our contract.
  * Resolves to the whole answer; rejects with a `{code, message, retryable}` where there
  * is none, or with the signal's reason where the caller lost interest.
  */
-export async function postQuestion(address, { topic, question }, signal) {
-  const response = await send(`${address}/askQuestionWithoutStream`, { topic, topicQuestion: question }, signal);
+export async function postQuestion(address, { questionId, topic, question }, signal) {
+  const payload = { topic, topicQuestion: question, questionId };
+  const response = await send(`${address}/askQuestionWithoutStream`, payload, signal);
   const body = await response.json().catch(() => ({}));
   signal.throwIfAborted();
   if (body.error) throw body.error;
-  if (!response.ok) throw failure("http", `The server answered ${response.status}.`);
-  if (typeof body.output !== "string" || !body.output) throw failure("empty", "The server sent an empty answer.");
+  if (!response.ok) throw badAnswer(`The server answered ${response.status}.`);
+  if (typeof body.output !== "string" || !body.output) throw badAnswer("The server sent an empty answer.");
   return body.output;
 }
 
@@ -20,8 +24,6 @@ async function send(url, payload, signal) {
     return await fetch(url, { method: "POST", headers, body: JSON.stringify(payload), signal });
   } catch {
     signal.throwIfAborted();
-    throw failure("unreachable", "The server cannot be reached.");
+    throw unreachable();
   }
 }
-
-const failure = (code, message) => ({ code, message, retryable: true });

@@ -1,87 +1,54 @@
-/**
- * What the page knows, and every way in which that changes: pure functions, state to state.
- *
- * phase: idle, restoring (an answer that had ended before a reload), waiting
- * (no piece yet), answering, and then done, stopped or failed.
- */
+/** What the page knows: the questions that are open on it, in order, and the connection. Pure. */
 
-import { emptyAnswer, fold, isFinal } from "./answer.js";
-import { foldPlain } from "./labels.js";
+import { isOpen } from "./question.js";
+
+/** So many answers stand on the page; beyond that the oldest one that has ended leaves it. */
+export const MAX_QUESTIONS = 20;
 
 export const initialState = Object.freeze({
-  connection: "connecting", // connected, reconnecting, offline
-  phase: "idle",
-  question: null, // {questionId, topic, question, streamed}
-  accepted: false, // the server is known to have the question
-  plain: false, // this server speaks in plain strings
-  stopping: false,
-  trouble: null, // an error that does not end the answer
-  answer: emptyAnswer,
-  askedAt: null, // times in ms since the epoch, so that they survive a reload
-  firstAt: null,
-  endedAt: null,
+  connection: "connecting", // connected, reconnecting, offline, or unavailable for good
+  trouble: null, // an error that is of no one question
+  questions: [],
+  earlier: [], // the list of earlier questions, as `earlier.js` gives it
 });
 
-export const isRunning = ({ phase }) => phase === "waiting" || phase === "answering";
-export const isOpen = (state) => isRunning(state) || state.phase === "restoring";
+export const questionOf = (state, id) => state.questions.find(({ questionId }) => questionId === id) ?? null;
+
+/** Replace one question by `change(question)`; nothing happens where it is not on the page. */
+export function withQuestion(state, id, change) {
+  const before = questionOf(state, id);
+  const after = before && change(before);
+  if (after === before) return state;
+  return { ...state, questions: state.questions.map((question) => (question === before ? after : question)) };
+}
+
+/** Whether there is a place for one more: all may be under way. */
+export const hasPlace = ({ questions }) => questions.length < MAX_QUESTIONS || !questions.every(isOpen);
+
+/** Put a question at the end. */
+export function opened(state, question) {
+  const { questions } = state;
+  const leaving = questions.length < MAX_QUESTIONS ? null : questions.find((other) => !isOpen(other));
+  return { ...state, trouble: null, questions: [...questions.filter((other) => other !== leaving), question] };
+}
+
+/** Put a question in the place of another. */
+export function replaced(state, id, question) {
+  return withQuestion(state, id, () => question);
+}
+
+export function closed(state, id) {
+  return { ...state, questions: state.questions.filter(({ questionId }) => questionId !== id) };
+}
 
 export function connectionChanged(state, connection) {
   return connection === state.connection ? state : { ...state, connection };
 }
 
-export function asked(state, question, now) {
-  return { ...initialState, connection: state.connection, phase: "waiting", question, askedAt: now };
+export function troubled(state, trouble) {
+  return { ...state, trouble };
 }
 
-/** Back after a reload: the words are gone, the question is not. */
-export function restored(state, { question, accepted, askedAt, firstAt, endedAt }) {
-  const phase = endedAt === null ? "waiting" : "restoring";
-  return { ...initialState, connection: state.connection, phase, question, accepted, askedAt, firstAt, endedAt };
-}
-
-/** The server acknowledged that it has the question. */
-export function accepted(state) {
-  return state.accepted && !state.trouble ? state : { ...state, accepted: true, trouble: null };
-}
-
-/** A `chunk` event of our question arrived; without `meta` it comes from a plain server. */
-export function chunkArrived(state, text, meta, now) {
-  if (!isOpen(state)) return state;
-  const answer = meta ? fold(state.answer, text, meta) : foldPlain(state.answer, text);
-  if (answer === state.answer) return state;
-  return progressed({ ...state, answer, accepted: true, plain: !meta }, now);
-}
-
-/** The whole answer arrived at once, by POST. */
-export function wholeAnswerArrived(state, text, now) {
-  return progressed({ ...state, answer: { ...state.answer, text, status: "done" } }, now);
-}
-
-/** The question ends here, on this page at least. */
-export function ended(state, status, error, now) {
-  return progressed({ ...state, answer: { ...state.answer, status, error } }, now);
-}
-
-export function stopping(state) {
-  return { ...state, stopping: true, trouble: null };
-}
-
-/** Something went wrong that does not end the answer. */
-export function troubled(state, error) {
-  return { ...state, stopping: false, trouble: error };
-}
-
-export function forgotten(state) {
-  return { ...initialState, connection: state.connection };
-}
-
-function progressed(state, now) {
-  const { answer } = state;
-  const firstAt = state.firstAt ?? (answer.text ? now : null);
-  if (isFinal(answer.status)) {
-    const endedAt = state.endedAt ?? now;
-    return { ...state, phase: answer.status, firstAt, endedAt, stopping: false, trouble: null };
-  }
-  if (state.phase === "restoring") return state;
-  return { ...state, phase: answer.text ? "answering" : "waiting", firstAt };
+export function listed(state, earlier) {
+  return { ...state, earlier };
 }

@@ -1,76 +1,18 @@
-/** The conversation with the server, against a connection that does as it is told. */
+/** One question's conversation with the server, whatever the connection does. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { createSession } from "../js/session.js";
-import { initialState } from "../js/state.js";
-import { createStore } from "../js/store.js";
+import { begin, LOST, OK, refused, settled } from "./rig.js";
 
-const LOST = { ok: false, lost: true };
-const OK = { ok: true, status: "running" };
-const refused = (code, retryable) => ({ ok: false, error: { code, message: `${code}!`, retryable } });
-const settled = () => new Promise((resolve) => setImmediate(resolve));
+const never = () => new Promise(() => {});
 
-/** A session on a connection whose acknowledgements are given by `replies`, in turn, else OK. */
-function begin({ replies = [], stored = null, post = null } = {}) {
-  const requests = [];
-  const connection = {
-    up: false,
-    isConnected: () => connection.up,
-    request: async (event, payload) => {
-      requests.push([event, payload]);
-      const reply = replies.length ? replies.shift() : OK;
-      return typeof reply === "function" ? reply() : reply;
-    },
-  };
-  const saved = {
-    value: stored,
-    read: () => saved.value,
-    write: (state) => (saved.value = JSON.parse(JSON.stringify(state))),
-    clear: () => (saved.value = null),
-  };
-  const pauses = [];
-  const store = createStore(initialState);
-  const session = createSession({
-    store, connection, saved, post, newId: () => "q", now: () => 1_000,
-    pause: async (ms) => void pauses.push(ms),
-  });
-  return {
-    store, session, connection, saved, requests, pauses,
-    events: () => requests.map(([event]) => event),
-    connect: async () => {
-      connection.up = true;
-      session.connectionChanged("connected");
-      await session.connected();
-    },
-    lose: () => {
-      connection.up = false;
-      session.connectionChanged("reconnecting");
-    },
-    ask: async () => {
-      const taken = session.ask({ topic: "Redis", question: "Why?", streamed: true });
-      await settled();
-      return taken;
-    },
-    entry: (number, text, more = {}) =>
-      session.chunk(text, { questionId: "q", id: `5-${number}`, attempt: 1, number, ...more }),
-  };
-}
-
-test("A question asked while offline is sent once there is a connection.", async () => {
+test("A question asked while offline is sent once there is a connection, once.", async () => {
   const { ask, connect, requests } = begin();
   await ask();
   assert.deepEqual(requests, []);
   await connect();
-  assert.deepEqual(requests, [["askQuestion", { topic: "Redis", topicQuestion: "Why?", questionId: "q" }]]);
-});
-
-test("One question at a time.", async () => {
-  const { ask, connect } = begin();
-  await connect();
-  assert.equal(await ask(), true);
-  assert.equal(await ask(), false);
+  assert.deepEqual(requests, [["askQuestion", { topic: "Redis", topicQuestion: "Why?", questionId: "q1" }]]);
 });
 
 test("An asking whose acknowledgement was lost with the connection is repeated with the same id.", async () => {
@@ -83,79 +25,51 @@ test("An asking whose acknowledgement was lost with the connection is repeated w
 });
 
 test("A server that never acknowledges is not asked twice.", async () => {
-  const { ask, connect, events, store } = begin({ replies: [LOST] });
+  const { ask, connect, events, question } = begin({ replies: [LOST] });
   await connect();
   await ask();
   assert.deepEqual(events(), ["askQuestion"]);
-  assert.equal(store.get().phase, "waiting");
+  assert.equal(question().phase, "waiting");
+});
+
+test("A server that is known to take the second asking for the first is asked until it answers.", async () => {
+  const { ask, connect, events } = begin({ replies: [OK, LOST, LOST] });
+  await connect();
+  await ask("One?");
+  await ask("Two?");
+  assert.equal(events().length, 4);
 });
 
 test("A reconnect resumes behind the last entry.", async () => {
   const page = begin();
   await page.connect();
   await page.ask();
-  page.entry(0, "START:q;<br/>");
+  page.entry(0, "START:q1;<br/>");
   page.entry(1, "a");
-  page.lose();
+  await page.lose();
   await page.connect();
-  assert.deepEqual(page.requests.at(-1), ["resumeQuestion", { questionId: "q", after: "5-1" }]);
+  assert.deepEqual(page.requests.at(-1), ["resumeQuestion", { questionId: "q1", after: "5-1" }]);
 });
 
-test("A reload resumes from the start.", async () => {
-  const first = begin();
-  await first.connect();
-  await first.ask();
-  first.entry(0, "START:q;<br/>");
-  first.entry(1, "a");
-  const second = begin({ stored: first.saved.value });
-  second.session.restore();
-  await second.connect();
-  assert.deepEqual(second.requests, [["resumeQuestion", { questionId: "q" }]]);
-  assert.equal(second.store.get().phase, "waiting");
-});
-
-test("A reload before the server had the question asks again, with the same id.", async () => {
-  const first = begin();
-  await first.ask();
-  const second = begin({ stored: first.saved.value });
-  second.session.restore();
-  await second.connect();
-  assert.deepEqual(second.events(), ["askQuestion"]);
-});
-
-test("A finished answer is fetched again after a reload; if it is gone, the page starts empty.", async () => {
-  const first = begin();
-  await first.connect();
-  await first.ask();
-  first.entry(0, "START:q;<br/>");
-  first.entry(1, "<br/>;END:q", { status: "done" });
-  assert.equal(first.store.get().phase, "done");
-  const second = begin({ stored: first.saved.value, replies: [refused("expired", false)] });
-  second.session.restore();
-  await second.connect();
-  assert.equal(second.store.get().phase, "idle");
-  assert.equal(second.saved.value, null);
-});
-
-test("A refused question ends in the server's words, and is not remembered.", async () => {
-  const { ask, connect, store, saved } = begin({ replies: [refused("busy", true)] });
+test("A refused question ends in the server's words.", async () => {
+  const { ask, connect, question } = begin({ replies: [refused("busy", true)] });
   await connect();
   await ask();
-  assert.equal(store.get().phase, "failed");
-  assert.equal(store.get().answer.error.message, "busy!");
-  assert.equal(saved.value, null);
+  assert.equal(question().phase, "failed");
+  assert.equal(question().answer.error.message, "busy!");
+  assert.equal(question().accepted, false);
 });
 
 test("The chunks of a refusal are left to pages without acknowledgements.", async () => {
-  const page = begin({ replies: [() => new Promise(() => {})] });
+  const page = begin({ replies: [never] });
   await page.connect();
   await page.ask();
   const error = refused("busy", true).error;
-  page.session.chunk("START:q;<br/>", { questionId: "q", attempt: 0, number: 0 });
-  page.session.chunk("busy!", { questionId: "q", attempt: 0, notice: true });
-  page.session.chunk("<br/>;END:q", { questionId: "q", attempt: 0, status: "failed", error });
-  assert.equal(page.store.get().phase, "waiting");
-  assert.equal(page.store.get().accepted, false);
+  page.session.chunk("START:q1;<br/>", { questionId: "q1", attempt: 0, number: 0 });
+  page.session.chunk("busy!", { questionId: "q1", attempt: 0, notice: true });
+  page.session.chunk("<br/>;END:q1", { questionId: "q1", attempt: 0, status: "failed", error });
+  assert.equal(page.question().phase, "waiting");
+  assert.equal(page.question().accepted, false);
 });
 
 test("A second asking that is refused for now is repeated: the first one may have been heard.", async () => {
@@ -164,9 +78,8 @@ test("A second asking that is refused for now is repeated: the first one may hav
   await page.ask();
   await page.connect();
   assert.deepEqual(page.events(), ["askQuestion", "askQuestion", "askQuestion"]);
-  assert.equal(page.store.get().phase, "waiting");
-  assert.equal(page.store.get().accepted, true);
-  assert.equal(page.store.get().trouble, null);
+  assert.equal(page.question().accepted, true);
+  assert.equal(page.question().trouble, null);
 });
 
 test("A resume that fails for now is repeated; one that fails for good ends the answer.", async () => {
@@ -174,23 +87,23 @@ test("A resume that fails for now is repeated; one that fails for good ends the 
   const page = begin({ replies: [OK, later, later, refused("expired", false)] });
   await page.connect();
   await page.ask();
-  page.lose();
+  await page.lose();
   await page.connect();
   assert.deepEqual(page.pauses, [1_000, 2_000]);
-  assert.equal(page.store.get().answer.error.code, "expired");
+  assert.equal(page.question().answer.error.code, "expired");
 });
 
 test("A missing entry is fetched once.", async () => {
   const page = begin();
   await page.connect();
   await page.ask();
-  page.entry(0, "START:q;<br/>");
+  page.entry(0, "START:q1;<br/>");
   page.entry(2, "b");
   page.entry(3, "c");
   await settled();
-  assert.deepEqual(page.requests.slice(1), [["resumeQuestion", { questionId: "q", after: "5-0" }]]);
+  assert.deepEqual(page.requests.slice(1), [["resumeQuestion", { questionId: "q1", after: "5-0" }]]);
   for (const [number, text] of [[1, "a"], [2, "b"], [3, "c"]]) page.entry(number, text);
-  assert.equal(page.store.get().answer.text, "abc");
+  assert.equal(page.question().answer.text, "abc");
 });
 
 test("A server that cannot read on is asked to, and in the end believed.", async () => {
@@ -198,49 +111,39 @@ test("A server that cannot read on is asked to, and in the end believed.", async
   await page.connect();
   await page.ask();
   const error = { code: "storage_unavailable", message: "Later.", retryable: true };
-  const breakOff = () => page.session.chunk("<br/>;END:q", { questionId: "q", attempt: 1, status: "failed", error });
-  page.entry(0, "START:q;<br/>");
+  const breakOff = () => page.session.chunk("<br/>;END:q1", { questionId: "q1", attempt: 1, status: "failed", error });
+  page.entry(0, "START:q1;<br/>");
   for (let round = 0; round < 4; round += 1) {
     breakOff();
     await settled();
   }
   assert.equal(page.events().filter((event) => event === "resumeQuestion").length, 4);
-  assert.equal(page.store.get().phase, "waiting");
+  assert.equal(page.question().phase, "waiting");
   breakOff();
-  assert.equal(page.store.get().phase, "failed");
-});
-
-test("The chunks of other questions are not shown.", async () => {
-  const page = begin();
-  await page.connect();
-  await page.ask();
-  page.session.chunk("START:x;<br/>", { questionId: "x", id: "1-0", attempt: 1, number: 0 });
-  page.session.chunk("START:x;<br/>"); // a plain one, once our server has acknowledged
-  assert.equal(page.store.get().answer.next, 0);
-  assert.equal(page.store.get().plain, false);
+  assert.equal(page.question().phase, "failed");
 });
 
 test("Stop waits for the END.", async () => {
   const page = begin();
   await page.connect();
-  await page.ask();
-  page.session.stop();
-  page.session.stop();
+  const id = await page.ask();
+  page.session.stop(id);
+  page.session.stop(id);
   await settled();
   assert.deepEqual(page.events(), ["askQuestion", "stopQuestion"]);
-  assert.equal(page.store.get().stopping, true);
-  page.entry(0, "START:q;<br/>");
-  page.entry(1, "<br/>;END:q", { status: "stopped" });
-  assert.equal(page.store.get().phase, "stopped");
-  assert.equal(page.store.get().stopping, false);
+  assert.equal(page.question().stopping, true);
+  page.entry(0, "START:q1;<br/>");
+  page.entry(1, "<br/>;END:q1", { status: "stopped" });
+  assert.equal(page.question().phase, "stopped");
+  assert.equal(page.question().stopping, false);
 });
 
 test("A stop that was not heard is repeated after the reconnect, before the resume.", async () => {
   const page = begin();
   await page.connect();
-  await page.ask();
-  page.lose();
-  page.session.stop();
+  const id = await page.ask();
+  await page.lose();
+  page.session.stop(id);
   await page.connect();
   assert.deepEqual(page.events(), ["askQuestion", "stopQuestion", "resumeQuestion"]);
 });
@@ -248,54 +151,57 @@ test("A stop that was not heard is repeated after the reconnect, before the resu
 test("A stop that is not confirmed says so and can be repeated.", async () => {
   const page = begin({ replies: [OK, LOST] });
   await page.connect();
-  await page.ask();
-  page.session.stop();
+  page.session.stop(await page.ask());
   await settled();
-  assert.equal(page.store.get().stopping, false);
-  assert.match(page.store.get().trouble.message, /not confirmed/);
+  assert.equal(page.question().stopping, false);
+  assert.match(page.question().trouble.message, /not confirmed/);
 });
 
 test("A question that never left the page is stopped here.", async () => {
-  const { ask, session, connect, store, requests } = begin();
-  await ask();
-  session.stop();
+  const { ask, session, connect, question, requests } = begin();
+  session.stop(await ask());
   await connect();
-  assert.equal(store.get().phase, "stopped");
+  assert.equal(question().phase, "stopped");
   assert.deepEqual(requests, []);
 });
 
-test("A plain server's answer is shown, and broken off where the connection is.", async () => {
-  const page = begin({ replies: [() => new Promise(() => {})] });
+test("On waking, a connection that answers goes on where it was.", async () => {
+  const page = begin();
   await page.connect();
   await page.ask();
-  page.session.chunk("START:1;<br/>");
-  page.session.chunk("a");
-  assert.equal(page.store.get().answer.text, "a");
-  assert.equal(page.saved.value, null);
-  page.lose();
-  assert.equal(page.store.get().phase, "failed");
+  page.entry(0, "START:q1;<br/>");
+  await page.session.wake();
+  assert.deepEqual(page.requests.at(-1), ["resumeQuestion", { questionId: "q1", after: "5-0" }]);
+  assert.equal(page.connection.renewed, 0);
 });
 
-test("An answer by POST survives a reconnect of the socket.", async () => {
-  let deliver;
-  const page = begin({ post: () => new Promise((resolve) => (deliver = resolve)) });
+test("On waking, a connection that says nothing is replaced, and one that is gone is not waited for.", async () => {
+  const page = begin({ replies: [OK, LOST] });
   await page.connect();
-  page.session.ask({ topic: "Redis", question: "Why?", streamed: false });
-  page.lose();
+  await page.ask();
+  await page.session.wake();
+  assert.equal(page.connection.renewed, 1);
+  await page.lose();
+  await page.session.wake();
+  assert.equal(page.connection.renewed, 2);
+});
+
+test("A connection that carries nothing anyway is left alone on waking.", async () => {
+  const page = begin();
   await page.connect();
-  deliver("whole");
-  await settled();
-  assert.equal(page.store.get().answer.text, "whole");
+  await page.session.wake();
   assert.deepEqual(page.requests, []);
-  assert.equal(page.saved.value, null);
+  assert.equal(page.connection.renewed, 0);
 });
 
 test("Without a client there is still the answer in one go.", async () => {
   const page = begin({ post: async () => "whole" });
   page.session.unavailable(new Error("no client"));
+  assert.equal(page.store.get().trouble.message, "no client");
   await page.ask();
-  assert.equal(page.store.get().answer.error.message, "no client");
-  page.session.ask({ topic: "Redis", question: "Why?", streamed: false });
-  await settled();
-  assert.equal(page.store.get().phase, "done");
+  assert.equal(page.question().answer.error.message, "no client");
+  await page.ask("Why?", false);
+  assert.equal(page.question(1).phase, "done");
+  await page.session.wake();
+  assert.equal(page.connection.renewed, 0);
 });

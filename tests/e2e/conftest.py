@@ -1,12 +1,17 @@
-"""Whole stacks of real programs, each started once for the tests of a module."""
+"""Whole stacks of real programs, one for the tests of a module; and one browser for all tests."""
 
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from redis.asyncio import Redis
 
+from backend.page import create_page, socket_io_client_file
 from backend.storage import Client
+from tests.e2e.pages import CHROMIUM, CHROMIUM_ARGS, open_page, opened_context
+from tests.fakes.fake_backend import FakeBackend
 from tests.fakes.openai_endpoint import OpenAIEndpoint, Script
 from tests.fakes.programs import Program, RedisServer, need_clients, program
 
@@ -56,3 +61,64 @@ async def redis(redis_of_stack: RedisServer) -> AsyncIterator[Client]:
     """A client of that Redis, as another program would use it."""
     async with Redis.from_url(redis_of_stack.url, decode_responses=True) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def installed() -> None:
+    """Skips, with the reason, where a browser or the client is missing."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    if socket_io_client_file("socket.io.esm.min.js") is None:
+        pytest.skip("socket.io-client is not installed: run `npm ci` in frontend/")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(installed: None) -> AsyncIterator[Browser]:
+    """Chromium, started once for all tests: it takes longer to start than most of them to run."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=CHROMIUM_ARGS,
+            # Whoever goes back gets the page from this cache, its sockets closed.
+            ignore_default_args=["--disable-back-forward-cache"],
+            timeout=30_000,
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def site(installed: None) -> AsyncIterator[str]:
+    """The page's own origin, as the backend serves it."""
+    runner = web.AppRunner(create_page(), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    await runner.cleanup()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def backend() -> AsyncIterator[FakeBackend]:
+    """A backend that speaks the contract, and says what the test makes it say."""
+    async with FakeBackend().serving() as backend:
+        yield backend
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def plain_backend() -> AsyncIterator[FakeBackend]:
+    """A backend like the Node original."""
+    async with FakeBackend(plain=True).serving() as backend:
+        yield backend
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """A fresh browser profile."""
+    async with opened_context(browser) as context:
+        yield context
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(context: BrowserContext, site: str, backend: FakeBackend) -> Page:
+    """The page, connected to the backend that is told what to say."""
+    return await open_page(context, site, backend)
