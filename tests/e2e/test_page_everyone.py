@@ -1,18 +1,22 @@
 """The page for everyone: by keyboard, by ear, in every colour scheme and size."""
 
+import re
 from collections.abc import AsyncIterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from tests.e2e.pages import (
+    PHONE,
     QUESTION,
     TIMEOUT,
     TIMEOUT_MESSAGE,
     WIDE,
     answer,
+    ask,
     asked,
     button,
     card,
@@ -24,8 +28,30 @@ from tests.e2e.pages import (
     tab_to,
 )
 from tests.fakes.fake_backend import FakeBackend
+from tests.fakes.programs import TESTS, need_clients
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+AXE = TESTS / "node_modules" / "axe-core" / "axe.min.js"
+MARKDOWN = """\
+Both keep things **in order**, with a [link](https://redis.io/) and `code`.
+
+# What an entry is
+
+1. an *id*
+2. fields
+
+```python
+entry_id = await redis.xadd("OPENAI_STREAM", {"questionId": question_id})  # a comment, "a string"
+```
+
+| question | list | stream |
+|---|---|---|
+| can be read again | no | yes |
+
+> A stream remembers.
+"""
 
 HEAR = """
   heard = [];
@@ -125,6 +151,81 @@ async def test_a_lost_connection_is_told_once(page: Page, backend: FakeBackend) 
     await page.wait_for_function("() => heard.includes('Connected again.')")
     told = await page.evaluate("heard.filter((words) => words.includes('Reconnecting'))")
     assert told == ["Connection lost. Reconnecting."]
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """axe-core's script; skips, with the reason, where it is not installed."""
+    need_clients()
+    return Path(AXE).read_text("utf-8")
+
+
+async def violations(page: Page, axe: str) -> list[str]:
+    """What axe-core objects to, in light and dark, on a phone and on a wide screen."""
+    await page.evaluate(axe)
+    found = []
+    for size in (PHONE, WIDE):
+        await page.set_viewport_size({"width": size["width"], "height": size["height"]})
+        for scheme in SCHEMES:
+            await page.emulate_media(color_scheme=scheme)
+            await page.evaluate("() => new Promise(requestAnimationFrame)")
+            result: list[dict[str, Any]] = await page.evaluate(
+                "async () => (await axe.run({ resultTypes: ['violations'] })).violations"
+            )
+            found += [
+                f"{scheme} {size['width']}: {rule['id']}: {node['html']}"
+                for rule in result
+                for node in rule["nodes"]
+            ]
+    return found
+
+
+class TestAxe:
+    """axe-core, the usual judge of accessibility, has no objection in any state."""
+
+    async def test_idle(self, page: Page, axe: str) -> None:
+        """Before the first question."""
+        assert await violations(page, axe) == []
+
+    async def test_waiting_streaming_and_done(
+        self, page: Page, backend: FakeBackend, axe: str
+    ) -> None:
+        """A whole answer with all kinds of Markdown, one that streams, one that waits; the list."""
+        await asked(page, backend, f"{QUESTION}\nIn short.")
+        await backend.answer(*re.findall(r"\S*\s*", MARKDOWN))
+        await expect_progress(page, "Done.")
+        await asked(page, backend, "Two?")
+        await backend.start()
+        await backend.say("A `stream`", " is")
+        await expect_progress(page, "Answering …", "Two?")
+        await asked(page, backend, "Three?")
+        await expect_progress(page, "Waiting for the first word …", "Three?")
+        assert await violations(page, axe) == []
+
+    async def test_failed_and_offline(
+        self, page: Page, context: BrowserContext, backend: FakeBackend, axe: str
+    ) -> None:
+        """A failure with its reason, a question that waits for the network, and the jump button."""
+        await asked(page, backend)
+        await backend.start()
+        await backend.say("Well,\n\n" * 80)
+        await backend.end("failed", error=TIMEOUT)
+        await expect_progress(page, "Broken off.")
+        await context.set_offline(True)
+        await ask(page, "Two?")
+        await expect(page.get_by_text("Offline, still trying")).to_be_visible()
+        await page.evaluate("scrollTo(0, 100)")
+        await expect(page.get_by_role("button", name="Jump to the end")).to_be_visible()
+        assert await violations(page, axe) == []
+
+    async def test_the_list_over_a_phone(self, page: Page, backend: FakeBackend, axe: str) -> None:
+        """The list of earlier questions, opened."""
+        await page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
+        await asked(page, backend)
+        await backend.answer("Said.")
+        await expect_progress(page, "Done.")
+        await page.get_by_role("button", name="Earlier questions").click()
+        assert await violations(page, axe) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
