@@ -6,6 +6,7 @@ import { createConnection } from "./connection.js";
 import { createEarlier } from "./earlier.js";
 import { newQuestionId } from "./identifier.js";
 import { linkedQuestion, linkTo } from "./link.js";
+import { loadMarkdown } from "./markdown/index.js";
 import { createMemory } from "./memory.js";
 import { postQuestion } from "./post.js";
 import { isOpen } from "./question.js";
@@ -97,6 +98,8 @@ function storageOrNone(name) {
     return null;
   }
 }
+
+loadMarkdown().then(page.useRenderer);
 
 const render = () => page.render(store.get(), Date.now());
 store.subscribe(oncePerFrame(render));
