@@ -40,9 +40,12 @@ class AppError(Exception):
     retryable: ClassVar[bool] = True
     default_message: ClassVar[str] = "Something went wrong on our side."
 
-    def __init__(self, message: str | None = None, *, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self, message: str | None = None, *, retry_after_s: int | None = None, limit: str = ""
+    ) -> None:
         super().__init__(message or self.default_message)
         self.retry_after_s = retry_after_s
+        self.limit = limit  # the setting that was reached, if it was one
 
     @property
     def payload(self) -> ErrorPayload:

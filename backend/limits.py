@@ -5,6 +5,7 @@ subject, so that it works wherever the key is. Sockets are counted by each serve
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class _Subject:
     """Somebody whose questions are counted, and how many of them may run at once."""
 
     name: str
+    limit: str
     most_running: int
 
 
@@ -81,14 +83,24 @@ class AskLimits:
     def _subjects(self, visitor: Visitor) -> Iterator[_Subject]:
         settings = self._settings
         if visitor.verified:  # a name that anybody can take is nobody's to count by
-            yield _Subject(f"user:{visitor.user_id}", settings.max_running_per_user)
-        yield _Subject(f"address:{visitor.address}", settings.max_running_per_address)
+            yield _Subject(
+                f"user:{visitor.user_id}", "max_running_per_user", settings.max_running_per_user
+            )
+        yield _Subject(
+            f"address:{visitor.address}",
+            "max_running_per_address",
+            settings.max_running_per_address,
+        )
 
     async def _require_room_in_queue(self) -> None:
         if not self._settings.max_queued:
             return
         if await queue.waiting(self._pipelining) >= self._settings.max_queued:
-            raise Busy("Too many questions are waiting.", retry_after_s=QUEUE_RETRY_S)
+            raise Busy(
+                "Too many questions are waiting.",
+                retry_after_s=QUEUE_RETRY_S,
+                limit="max_queued",
+            )
 
     async def _take_token(self, subject: _Subject) -> None:
         a_minute = self._settings.asks_per_minute
@@ -99,7 +111,8 @@ class AskLimits:
             "EVAL", FILL_BUCKET, 1, key, round(60_000_000 / a_minute), a_minute
         )
         if wait_us:
-            raise RateLimited(retry_after_s=max(1, -(-int(wait_us) // 1_000_000)))
+            wait_s = max(1, math.ceil(int(wait_us) / 1_000_000))
+            raise RateLimited(retry_after_s=wait_s, limit="asks_per_minute")
 
     async def _start_running(self, subject: _Subject, question_id: str) -> None:
         if not subject.most_running:
@@ -111,7 +124,11 @@ class AskLimits:
         if running and await self._forget_ended(key, running):
             running = await self._pipelining.send(*start)
         if running:
-            raise Busy("Too many of your questions are running.", retry_after_s=RUNNING_RETRY_S)
+            raise Busy(
+                "Too many of your questions are running.",
+                retry_after_s=RUNNING_RETRY_S,
+                limit=subject.limit,
+            )
 
     async def _forget_ended(self, key: str, question_ids: list[str]) -> int:
         """Look which of these have ended: nobody has to tell us, however they did."""
@@ -138,9 +155,15 @@ class SocketLimits:
     def add(self, address: str) -> None:
         """Count one more; raises Busy where that is one too many, and counts nothing then."""
         if self._most and self._count >= self._most:
-            raise Busy("Too many people are connected.", retry_after_s=SOCKETS_RETRY_S)
+            raise Busy(
+                "Too many people are connected.", retry_after_s=SOCKETS_RETRY_S, limit="max_sockets"
+            )
         if self._most_per_address and self._addresses[address] >= self._most_per_address:
-            raise Busy("Too many connections from this address.", retry_after_s=SOCKETS_RETRY_S)
+            raise Busy(
+                "Too many connections from this address.",
+                retry_after_s=SOCKETS_RETRY_S,
+                limit="max_sockets_per_address",
+            )
         self._count += 1
         self._addresses[address] += 1
 

@@ -21,17 +21,37 @@ from .errors import (
     ModelRateLimited,
     ModelTimeout,
     ModelUnavailable,
+    RateLimited,
     StorageUnavailable,
+    Unauthorized,
 )
 from .events import Ending, FinalStatus, Finish, Status
 from .record import Record
 
 PREFIX = "streaming_llm"
-REQUESTS = ("ask", "resume", "stop", "post")
+REQUESTS = ("connect", "ask", "resume", "stop", "post")
+LIMITS = (
+    "asks_per_minute",
+    "max_running_per_user",
+    "max_running_per_address",
+    "max_queued",
+    "max_sockets",
+    "max_sockets_per_address",
+    "max_followed_per_socket",
+    "max_answer_chars",
+)
 
 # Series that are there from the start: the first increase of one that appears is not seen.
 _ENDINGS = (Interrupted, ModelRateLimited, ModelUnavailable, ModelTimeout, ModelError, AppError)
-_REFUSALS = (InvalidRequest, Busy, Expired, StorageUnavailable, AppError)
+_REFUSALS = (
+    InvalidRequest,
+    Unauthorized,
+    RateLimited,
+    Busy,
+    Expired,
+    StorageUnavailable,
+    AppError,
+)
 _STATUSES: tuple[Status, ...] = ("queued", "running", "done", "stopped", "failed")
 
 # Upper bounds in seconds. The first are what people notice, the last what the settings allow.
@@ -111,17 +131,21 @@ class Metrics:
                 self._refusals.labels(request, refusal.code)
         for status in _STATUSES:
             self._resumes.labels(status)
+        for limit in LIMITS:
+            self._limits.labels(limit)
 
     def refused(self, request: str, error: AppError) -> None:
         """Count a request, one of REQUESTS, that was answered with an error."""
         self._refusals.labels(request, error.code).inc()
+        if error.limit:
+            self.limit_hit(error.limit)
 
     def resumed(self, status: Status) -> None:
         """Count a resume of a question that stood so."""
         self._resumes.labels(status).inc()
 
     def limit_hit(self, limit: str) -> None:
-        """Count that a limit was reached; `limit` is a name in our code."""
+        """Count that a limit, one of LIMITS, was reached."""
         self._limits.labels(limit).inc()
 
     def ended(self, ending: Ending) -> None:

@@ -63,7 +63,10 @@ class Readers:
         """
         readers = self._tasks.get(sid, {})
         if question_id not in readers and len(readers) + self._reserved[sid] >= self._most:
-            raise Busy("This connection follows too many answers already.")
+            raise Busy(
+                "This connection follows too many answers already.",
+                limit="max_followed_per_socket",
+            )
         self._reserved[sid] += 1
         try:
             yield

@@ -178,6 +178,7 @@ class Run:
                 await attempt.answer.append(piece[:room])
                 room -= len(piece)
                 if room < 0:
+                    self._metrics.limit_hit("max_answer_chars")
                     return CUT
                 patience_s = settings.model_idle_timeout_s
 

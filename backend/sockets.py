@@ -70,6 +70,7 @@ class Sockets:
         try:
             self._visitors[sid] = await self._reception.welcome(environ["aiohttp.request"], auth)
         except AppError as exc:
+            self._metrics.refused("connect", exc)
             raise ConnectionRefusedError(str(exc), exc.payload) from exc
         self._receipts[sid] = Receipts(lambda: transport.is_written(self._sio, sid))
         self._readers.open(sid)

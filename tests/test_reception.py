@@ -238,6 +238,30 @@ async def test_too_many_sockets(tabs: list[Tab], transport: str) -> None:
         assert (await tabs[2].ask())["ok"]
 
 
+async def test_refusals_and_limits_are_counted(tabs: list[Tab]) -> None:
+    """Operators see which limit was reached, and by what kind of request."""
+    async with Backend(asks_per_minute=1, max_sockets=1).running() as backend:
+        await tabs[0].connect(backend.url)
+        await tabs[0].ask()
+        await tabs[0].ask()
+        with pytest.raises(socketio.exceptions.ConnectionError):
+            await tabs[1].connect(backend.url)
+        async with aiohttp.ClientSession() as http, http.get(f"{backend.url}/metrics") as scrape:
+            lines = (await scrape.text()).splitlines()
+    samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    counted = {name: float(value) for name, _, value in samples}
+    labels = 'process="server"'
+    for name, value in (
+        ('limits_hit_total{limit="asks_per_minute",LABELS}', 1),
+        ('limits_hit_total{limit="max_sockets",LABELS}', 1),
+        ('limits_hit_total{limit="max_queued",LABELS}', 0),
+        ('refusals_total{code="busy",LABELS,request="connect"}', 1),
+        ('refusals_total{code="rate_limited",LABELS,request="ask"}', 1),
+    ):
+        full = "streaming_llm_" + name.replace("LABELS", labels)
+        assert counted.get(full) == value, full
+
+
 # Origins
 
 

@@ -30,7 +30,10 @@ export function createConnection(address, on) {
       lost();
       if (!socket.active) tryAgainLater();
     });
-    socket.on("chunk", (text, meta) => on.chunk(text, meta));
+    socket.on("chunk", (text, meta, received) => {
+      on.chunk(text, meta);
+      if (typeof received === "function") received(); // the server wants to know, now and then
+    });
   }
 
   function lost() {

@@ -93,4 +93,9 @@ test("Chunks are passed on as they come.", () => {
   handlers.chunk("a", { questionId: "q" });
   handlers.chunk("plain");
   assert.deepEqual(chunks, [["a", { questionId: "q" }], ["plain", undefined]]);
+
+  let received = 0;
+  handlers.chunk("b", { questionId: "q" }, () => (received += 1));
+  assert.deepEqual(chunks.at(-1), ["b", { questionId: "q" }]);
+  assert.equal(received, 1, "a server that asks whether it has come is told");
 });
