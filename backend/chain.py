@@ -15,6 +15,7 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import Runnable
 from langchain_openai import ChatOpenAI
 
+from .bounded_response import bound
 from .errors import (
     ModelError,
     ModelFailure,
@@ -24,7 +25,6 @@ from .errors import (
     ModelUnavailable,
 )
 from .events import Finish
-from .provider import bound
 from .settings import Settings
 
 # The topic is a template's value and the question a message of its own, so
