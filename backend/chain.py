@@ -12,7 +12,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import BaseTransformOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_openai import ChatOpenAI
 
 from .bounded_response import bound
@@ -49,7 +49,9 @@ class AnswerParser(BaseTransformOutputParser[str]):
     """Gives the text of each piece as it comes, and remembers why the model stopped.
 
     LangChain's own StrOutputParser hands each piece to a thread on the
-    asynchronous path, which costs more than the rest of the chain.
+    asynchronous path, which costs more than the rest of the chain. And LangChain sums
+    up all messages that a parser got once the last one has come, without a pause, for the
+    trace of this step alone; so this step is not traced. The model's and the chain's are.
     """
 
     finish_reason: str | None = None
@@ -60,7 +62,10 @@ class AnswerParser(BaseTransformOutputParser[str]):
         """Text is its own result."""
         return text
 
-    async def _atransform(self, input: AsyncIterator[Any]) -> AsyncIterator[str]:
+    async def atransform(
+        self, input: AsyncIterator[Any], config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[str]:
+        """Give the text of each message as it comes."""
         async for message in input:
             if reason := message.response_metadata.get("finish_reason"):
                 self.finish_reason = str(reason)[:REASON_CHARS]

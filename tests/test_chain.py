@@ -9,8 +9,10 @@ from typing import Any
 
 import openai
 import pytest
+from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, HumanMessage
+from langchain_core.outputs import LLMResult
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
@@ -390,6 +392,34 @@ def test_the_parser_takes_whole_answers_too() -> None:
     values = {"topic": TOPIC, "question": [HumanMessage(content="{why}?")]}
     assert "You asked: {why}?" in (PROMPT | demo() | parser).invoke(values)
     assert parser.finish_reason == "stop"
+
+
+class Listener(AsyncCallbackHandler):
+    """What LangChain tells those who trace a chain."""
+
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+        self.answers: list[str] = []
+
+    async def on_llm_new_token(self, token: Any, **_: Any) -> None:
+        """Hear a piece."""
+        self.tokens.append(token)
+
+    async def on_llm_end(self, response: LLMResult, **_: Any) -> None:
+        """Hear the whole answer."""
+        self.answers.append(response.generations[0][0].text)
+
+
+async def test_callbacks_of_the_model_are_called(
+    chain: ModelChain, endpoint: OpenAIEndpoint
+) -> None:
+    """Whoever traces the model hears its pieces, and its answer as a whole."""
+    listener = Listener()
+    assert isinstance(chain._model, ChatOpenAI)
+    chain._model.callbacks = [listener]
+    await said(chain, "why?")
+    assert "".join(listener.tokens) == endpoint.answer_to("why?")
+    assert listener.answers == [endpoint.answer_to("why?")]
 
 
 PROMPTS: dict[str, Callable[[], ChatPromptTemplate]] = {
