@@ -25,6 +25,7 @@ from .errors import (
     ModelUnavailable,
 )
 from .events import Finish
+from .provider import EventClient
 from .settings import Settings
 
 # The topic is a template's value and the question a message of its own, so
@@ -171,16 +172,20 @@ def openai_chain(settings: Settings) -> ModelChain:
     # Ours, because the one that LangChain makes is shared, and never closed. Its
     # aiohttp transport takes a third less time for each piece than the default one.
     http_client = openai.DefaultAioHttpClient(event_hooks={"response": [bound]})
-    model = ChatOpenAI(
-        model=settings.openai_model,
-        api_key=settings.openai_api_key,  # type: ignore[arg-type]  # taken as a SecretStr
-        organization=settings.openai_organization or None,
-        base_url=settings.openai_base_url or None,
-        http_async_client=http_client,
-        max_retries=settings.model_retries,
+    access: dict[str, Any] = {
+        "api_key": settings.openai_api_key,
+        "organization": settings.openai_organization or None,
+        "base_url": settings.openai_base_url or None,
+        "max_retries": settings.model_retries,
         # The worker's own timeouts decide, between two pieces as well; this
         # one only frees the connection where a cancellation could not.
-        timeout=patience_s + 5,
+        "timeout": patience_s + 5,
+    }
+    model = ChatOpenAI(
+        **access,
+        model=settings.openai_model,
+        async_client=EventClient(**access, http_client=http_client).chat.completions,
+        root_async_client=openai.AsyncOpenAI(**access, http_client=http_client),
         # Off: it is built on asyncio.wait_for, which before Python 3.12
         # swallows a cancellation that meets a piece (seen with
         # langchain-openai 1.7.3): a stop would go unheard.

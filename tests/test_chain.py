@@ -83,6 +83,12 @@ async def said(chain: ModelChain, question: str, topic: str = TOPIC) -> Said:
         return [piece async for piece in pieces]
 
 
+def joined(answer: Said) -> tuple[str, str | Finish]:
+    """The text of an answer and what came last; the network decides how it falls into pieces."""
+    *pieces, last = answer
+    return "".join(piece for piece in pieces if isinstance(piece, str)), last
+
+
 async def failure(chain: ModelChain, question: str) -> tuple[str, ModelFailure]:
     """What was said before the chain failed, and how it failed."""
     pieces: list[str] = []
@@ -111,16 +117,24 @@ async def cancelled(task: asyncio.Task[Said]) -> None:
 async def test_an_answer_comes_through_unchanged(
     chain: ModelChain, endpoint: OpenAIEndpoint
 ) -> None:
-    """The pieces are the provider's, byte for byte and one by one; last comes the reason."""
+    """The words are the provider's, byte for byte; last comes the reason."""
     question = "why is it salty?"
-    pieces = answer_pieces(question, endpoint.script.tokens)
-    assert await said(chain, question) == [*pieces, Finish("stop")]
+    assert joined(await said(chain, question)) == (endpoint.answer_to(question), Finish("stop"))
+
+
+async def test_a_piece_does_not_wait_for_the_next(chain: ModelChain) -> None:
+    """What the provider has said is given, though nothing follows."""
+    question = "[[fault=stall_after:1]]"
+    async with aclosing(chain.stream(TOPIC, question)) as pieces:
+        assert await anext(pieces) == answer_pieces(question, 1)[0]
 
 
 async def test_empty_pieces_are_left_out(chain: ModelChain) -> None:
     """What says nothing is not given on."""
     question = "[[tokens=5 fault=empty_deltas]]"
-    assert await said(chain, question) == [*answer_pieces(question, 5), Finish("stop")]
+    *pieces, _ = answer = await said(chain, question)
+    assert joined(answer) == ("".join(answer_pieces(question, 5)), Finish("stop"))
+    assert all(pieces)
 
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
@@ -150,7 +164,7 @@ async def test_answers_at_once_stay_apart(chain: ModelChain) -> None:
     answers = await asyncio.gather(*(said(chain, question) for question in questions))
     for number, (question, answer) in enumerate(zip(questions, answers, strict=True)):
         reason = ("length", "content_filter")[number % 2]
-        assert answer == [*answer_pieces(question, 20), Finish(reason)]
+        assert joined(answer) == ("".join(answer_pieces(question, 20)), Finish(reason))
 
 
 # What the model is asked
@@ -289,7 +303,8 @@ async def test_a_provider_that_recovers_is_asked_again(
 ) -> None:
     """Before the first word a failed request is repeated, and nobody sees that it failed."""
     question = "[[fault=fail_times:2]]"
-    assert await said(chain, question) == [*answer_pieces(question, 20), Finish("stop")]
+    text = "".join(answer_pieces(question, 20))
+    assert joined(await said(chain, question)) == (text, Finish("stop"))
     assert len(endpoint.requests_for(question)) == 3
 
 

@@ -135,7 +135,9 @@ class OpenAIEndpoint(Journal):
         question = question_in(body)
         number = len(self.requests_for(question)) + 1
         script = self.script.directed_by(question).for_request(number)
-        request = Request(question, body, dict(http.headers), script)
+        assert http.transport is not None
+        peer = http.transport.get_extra_info("peername")
+        request = Request(question, body, dict(http.headers), script, peer)
         self._opened(request)
         return request
 
@@ -169,8 +171,8 @@ class OpenAIEndpoint(Journal):
         pieces = answer_pieces(request.question, request.script.tokens)
         if fault in COUNTED_FAULTS:
             del pieces[int(count) :]
-        encode = wire.between_empty_deltas if fault == "empty_deltas" else wire.piece
-        await self._send(http, request, map(encode, pieces))
+        encoders = {"empty_deltas": wire.between_empty_deltas, "refusal": wire.refused_piece}
+        await self._send(http, request, map(encoders.get(fault, wire.piece), pieces))
         if fault == "stall_after":
             await _forever()
         if fault == "cut_after":

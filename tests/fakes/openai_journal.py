@@ -19,6 +19,7 @@ class Request:
     body: dict[str, Any]
     headers: Mapping[str, str]
     script: Script
+    peer: Any = None  # the other end of its connection
     sent: int = 0
     open: bool = True
     completed: bool = False  # False after it closed: a fault, or the client went away

@@ -13,6 +13,8 @@ garbage_json_after:N        then an event that is not JSON
 empty_deltas                the whole answer, an empty delta before and after each piece
 keepalive_comments_only     comments at every interval, for ever
 finish:length, finish:content_filter    the whole answer with this finish_reason
+refusal                     the words come as a refusal, not as content
+tool_call                   after the words, a tool is called, with its arguments in two pieces
 fail_times:K                500 for the first K requests with this question
 """
 
@@ -59,6 +61,8 @@ _PLAIN_FAULTS = {
     "keepalive_comments_only",
     "finish:length",
     "finish:content_filter",
+    "refusal",
+    "tool_call",
 }
 COUNTED_FAULTS = {
     "stall_after",

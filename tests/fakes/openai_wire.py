@@ -41,6 +41,17 @@ class Events:
         """The same, with an event that says nothing before and after it."""
         return self._empty + self.piece(text) + self._empty
 
+    def refused_piece(self, text: str) -> bytes:
+        """The event of one piece of a refusal."""
+        return self._event({"refusal": text})
+
+    def tool_call(self) -> bytes:
+        """The events of one call of a tool, whose arguments fall into two pieces."""
+        called = {"name": "look_up", "arguments": ""}
+        head = {"index": 0, "id": "call_1", "type": "function", "function": called}
+        tail = [{"index": 0, "function": {"arguments": part}} for part in ('{"word": ', '"sea"}')]
+        return b"".join(self._event({"tool_calls": [part]}) for part in (head, *tail))
+
     def finish(self, reason: str, tokens: int) -> bytes:
         """The finish reason, the usage where it was asked for, and [DONE]."""
         events = self._event({}, reason)
@@ -69,6 +80,8 @@ def last_events(wire: Events, fault: str, argument: str, sent: int) -> bytes:
             return b'data: {"id": "chatcmpl-\n\n'
         case "finish":
             return wire.finish(argument, sent)
+        case "tool_call":
+            return wire.tool_call() + wire.finish("tool_calls", sent)
         case _:
             return wire.finish("stop", sent)
 
