@@ -581,6 +581,29 @@ async def test_an_emit_to_one_socket_starts_no_task(server: Server, polling: Pol
     assert await polling.poll() == ['42["n",1,{"x":2}]']
 
 
+@pytest.mark.parametrize(
+    "data",
+    [None, "é \u2028 \ud83e\udd8a", 1, True, ["a", 1], {"a": None}, ("a", {"b": [1.5]}), ()],
+    ids=repr,
+)
+async def test_an_emit_to_one_socket_reads_as_one_to_all(
+    server: Server, ws: ClientWebSocketResponse, data: Any
+) -> None:
+    """The short way to one socket sends the very packet that the library's own way does."""
+    await server.sio.emit("n", data, to=server.sid)
+    await server.sio.emit("n", data)
+    packets = [await ws.receive_str(timeout=PATIENCE_S) for _ in range(2)]
+    assert packets[0] == packets[1]
+
+
+async def test_bytes_are_attachments(server: Server, ws: ClientWebSocketResponse) -> None:
+    """What holds bytes is sent in several parts, to one socket as to all."""
+    await server.sio.emit("n", {"a": b"x"}, to=server.sid)
+    packet = '451-["n",{"a":{"_placeholder":true,"num":0}}]'
+    assert await ws.receive_str(timeout=PATIENCE_S) == packet
+    assert await ws.receive_bytes(timeout=PATIENCE_S) == b"x"
+
+
 async def test_an_emit_with_a_callback_is_acknowledged(
     server: Server, ws: ClientWebSocketResponse
 ) -> None:

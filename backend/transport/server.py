@@ -1,10 +1,12 @@
 """The Socket.IO half: what a client may send, and what becomes of failing handlers."""
 
 import asyncio
+import json
 import logging
 from typing import Any
 
 import socketio
+from engineio import packet as eio_packet
 from socketio import packet as sio_packet
 
 from ..errors import origin
@@ -19,6 +21,8 @@ RESERVED = {
 }  # fmt: skip
 
 logger = logging.getLogger(__name__)
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Server(socketio.AsyncServer):  # type: ignore[misc]  # the library has no types
@@ -96,13 +100,19 @@ class Manager(socketio.AsyncManager):  # type: ignore[misc]  # the library has n
         It does not yield to the event loop: a loop of emits waits for `outbox_drained` in between.
         """
         room = to or room
-        eio_sid = self.eio_sid_from_sid(room, namespace) if isinstance(room, str) else None
-        if eio_sid is None or skip_sid or callback:
+        eio_sid = self.eio_sid_from_sid(room, "/") if isinstance(room, str) else None
+        if eio_sid is None or namespace != "/" or skip_sid or callback:
             await super().emit(event, data, namespace, room, skip_sid, callback, **kwargs)
             return
         args = data if isinstance(data, tuple) else () if data is None else (data,)
-        pkt = MessagePacket(sio_packet.EVENT, namespace=namespace, data=[event, *args])
-        await self.server._send_packet(eio_sid, pkt)
+        try:
+            # Spelt here: the library's packet looks through all of its data for bytes first.
+            text = f"{sio_packet.EVENT}{_encode([event, *args])}"
+        except TypeError:  # there are bytes in it, which are sent as packets of their own
+            await super().emit(event, data, namespace, room, **kwargs)
+            return
+        if session := self.server.eio.sockets.get(eio_sid):
+            await session.send(eio_packet.Packet(eio_packet.MESSAGE, text))
 
 
 class MessagePacket(sio_packet.Packet):  # type: ignore[misc]  # the library has no types
