@@ -26,6 +26,7 @@ from .errors import (
 )
 from .events import Finish
 from .provider import EventClient
+from .sequence import Sequence
 from .settings import Settings
 
 # The topic is a template's value and the question a message of its own, so
@@ -117,7 +118,7 @@ class ModelChain:
         it would look whole.
         """
         parser = AnswerParser()
-        chain = self._prompt | self._model | parser
+        chain = Sequence(first=self._prompt, middle=[self._model], last=parser)
         values = {"topic": topic, "question": [HumanMessage(content=question)]}
         begun = False
         try:
