@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from .appending import append
 from .archive import Archive
 from .errors import Expired
 from .events import Ending, Entry, entry_order
@@ -235,7 +236,7 @@ class AnswerWriter:
     async def _write(self, batch: "Batch") -> None:
         ids = await insist(lambda: self._send(batch))
         for (answer, entry), entry_id in zip(batch.entries, ids, strict=True):
-            if isinstance(entry_id, Exception):
+            if entry_id is None:
                 answer.refused()
             else:
                 answer.written(entry, entry_id)
@@ -243,8 +244,8 @@ class AnswerWriter:
             answer.paged(page)
         self._metrics.entries.inc(len(batch.entries))
 
-    async def _send(self, batch: "Batch") -> list[str | Exception]:
-        """Write a batch; gives the ids of its entries, and a refusal for those with no stream.
+    async def _send(self, batch: "Batch") -> list[str | None]:
+        """Write a batch; gives the ids of its entries, None for those that have no stream.
 
         Nothing else may fail: what was written would be written again, as often as it is tried.
         A page that has no list to go to is left out. It is but a copy.
@@ -252,8 +253,8 @@ class AnswerWriter:
         # A transaction, because a later entry must not stand before an earlier
         # one that Redis refused: readers would take that for a hole.
         async with self._redis.pipeline(transaction=True) as pipe:
-            for answer, entry in batch.entries:
-                pipe.xadd(answer.stream, entry.fields())
+            if batch.entries:
+                append(pipe, ((answer.stream, entry.fields()) for answer, entry in batch.entries))
             for answer, page in batch.pages:
                 self._archive.add(pipe, answer.question_id, page)
                 if not page[-1].ending:  # somebody else's END has perhaps shortened it
@@ -265,7 +266,7 @@ class AnswerWriter:
         for reply in replies:
             if isinstance(reply, Exception) and not is_foreign(reply):
                 raise reply
-        return replies[: len(batch.entries)]
+        return replies[0] if batch.entries else []
 
     def _bound(self, pipe: Client, answer: AnswerInProgress, ttl_s: int) -> None:
         """Let a stream expire once nobody writes to it; trim it by the clock of its own ids."""
