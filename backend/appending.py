@@ -15,7 +15,7 @@ local ids, foreign = {}, {}
 for i, command in ipairs(cjson.decode(ARGV[1])) do
   local id = not foreign[command[2]] and redis.pcall(unpack(command))
   if type(id) == 'table' then
-    if not string.find(id.err, 'WRONGTYPE', 1, true) then return id end
+    if not string.find(tostring(id.err), 'WRONGTYPE', 1, true) then return id end
     foreign[command[2]] = true
     id = false
   end

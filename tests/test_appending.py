@@ -22,12 +22,12 @@ ODD_TEXTS = [
 ]
 
 
-async def appended(storage: Storage, *additions: Addition) -> list[str]:
+async def appended(storage: Storage, *additions: Addition) -> list[str | None]:
     """Append these, and return their ids."""
     async with storage.writing.pipeline(transaction=True) as pipe:
         append(pipe, additions)
         [ids] = await pipe.execute()
-    return [str(entry_id) for entry_id in ids]
+    return list(ids)
 
 
 async def stored(storage: Storage, stream: str = "s") -> list[tuple[str, dict[str, str]]]:
@@ -58,7 +58,16 @@ async def test_each_entry_goes_to_its_stream(storage: Storage) -> None:
 
 async def test_nothing_is_written_behind_what_was_refused(storage: Storage) -> None:
     """An entry that Redis refuses is the end of it: a later one would leave a hole."""
-    await storage.commands.set("text", "no stream")
     with pytest.raises(ResponseError):
-        await appended(storage, ("s", {"n": "1"}), ("text", {"n": "2"}), ("s", {"n": "3"}))
+        await appended(storage, ("s", {"n": "1"}), ("s", {}), ("s", {"n": "3"}))
     assert [fields for _, fields in await stored(storage)] in ([], [{"n": "1"}])
+
+
+async def test_a_name_that_is_taken_costs_its_own_entries_alone(storage: Storage) -> None:
+    """Where another program's value stands under a stream's name, other streams get theirs."""
+    await storage.commands.set("text", "no stream")
+    first, refused, again, last = await appended(
+        storage, ("s", {"n": "1"}), ("text", {"n": "2"}), ("text", {"n": "3"}), ("s", {"n": "4"})
+    )
+    assert refused is again is None
+    assert await stored(storage) == [(first, {"n": "1"}), (last, {"n": "4"})]

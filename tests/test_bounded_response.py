@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 import httpx2
 import pytest
 
-from backend import provider
+from backend import bounded_response
 from backend.chain import openai_chain
 from backend.errors import ModelError
 from backend.settings import Settings
@@ -33,7 +33,7 @@ class _AlwaysReady(httpx2.AsyncByteStream):
 async def test_others_have_their_turn() -> None:
     """Whoever reads bytes that are all there already lets others run between two of them."""
     response = httpx2.Response(200, stream=_AlwaysReady())
-    await provider.bound(response)
+    await bounded_response.bound(response)
     turns = 0
 
     async def count() -> None:
@@ -75,7 +75,7 @@ async def endless(head: bytes, body: bytes) -> AsyncIterator[str]:
 )
 async def test_what_never_ends(head: bytes, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A response beyond the bound fails the question, before anything has gathered."""
-    monkeypatch.setattr(provider, "RESPONSE_BYTES", 500_000)
+    monkeypatch.setattr(bounded_response, "RESPONSE_BYTES", 500_000)
     async with endless(head, body) as url, asyncio.timeout(PATIENCE_S):
         settings = Settings(openai_api_key="sk-test", openai_base_url=url, model_retries=0)
         chain = openai_chain(settings)
