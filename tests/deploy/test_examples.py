@@ -74,7 +74,18 @@ def test_a_unit_starts_what_there_is(path: Path) -> None:
     assert float(found["TimeoutStopSec"][0]) >= GRACE_S + 5
     assert (found["KillSignal"], found["Restart"]) == (["SIGTERM"], ["always"])
     assert found["DynamicUser"] == found["NoNewPrivileges"] == ["yes"]
-    assert not any(key.startswith("Environment") and key != "EnvironmentFile" for key in found)
+    for pairs in found.get("Environment", []):
+        env = dict(pair.split("=") for pair in pairs.replace("%i", "1").split())
+        assert env.keys() <= SETTINGS
+        Settings.from_env(env)
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_a_unit_holds_no_secret(path: Path) -> None:
+    """Units can be read by everybody: keys and addresses are in a file that only root reads."""
+    said = " ".join(unit(path).get("Environment", []))
+    for name in ("REDIS_URL", "OPENAI_API_KEY", "AUTH_SECRET"):
+        assert name not in said
 
 
 def test_the_units_are_those_of_the_document() -> None:
@@ -181,8 +192,20 @@ def test_kubernetes_starts_what_there_is(
     assert parse(container["args"]).command == command
     env = {each["name"]: each for each in container["env"]}
     assert env.keys() <= SETTINGS
+    Settings.from_env({key: each["value"] for key, each in env.items() if "value" in each})
     grace_s = float(env.get("SHUTDOWN_GRACE_S", {}).get("value", Settings().shutdown_grace_s))
     assert pod["terminationGracePeriodSeconds"] >= 5 + grace_s + CONNECTION_GRACE_S
+
+
+def test_kubernetes_leaves_a_server_a_place_to_write(
+    manifests: dict[tuple[str, str], Any],
+) -> None:
+    """On a file system that is read-only, the folder for sockets has a volume of its own."""
+    pod = manifests["Deployment", "answers-server"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (mount,) = container["volumeMounts"]
+    assert mount == {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108  it is a pod's
+    assert pod["volumes"] == [{"name": "tmp", "emptyDir": {}}]
 
 
 def test_kubernetes_probes_the_right_things(manifests: dict[tuple[str, str], Any]) -> None:
