@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from backend.page import FRONTEND, create_page
+from backend.page import FRONTEND, PACKAGES, create_page
 from tests.fakes.nginx import EXAMPLE, Nginx
 from tests.fakes.programs import RedisServer, program
 
@@ -51,6 +51,17 @@ async def test_the_page_is_that_of_the_backend(
                 assert await response.read() == await expected.read()
 
 
+async def test_what_the_page_imports_is_served(http: aiohttp.ClientSession, nginx: Nginx) -> None:
+    """Of what npm has installed, nginx gives the page what the page's own server gives it."""
+    files = [f"/node_modules/{each.name}/{file}" for each in PACKAGES for file in each.files]
+    async with TestClient(TestServer(create_page())) as own:
+        for path in files:
+            async with own.get(path) as expected, http.get(nginx.url + path) as response:
+                assert response.status == expected.status, path
+                if response.status == 200:
+                    assert response.headers["Content-Type"] == expected.headers["Content-Type"]
+
+
 async def test_every_file_of_the_page_is_served(http: aiohttp.ClientSession, nginx: Nginx) -> None:
     """What the page's own server gives a browser, nginx gives it, too."""
     suffixes = {".html", ".css", ".js", ".svg"}
@@ -68,6 +79,7 @@ async def test_every_file_of_the_page_is_served(http: aiohttp.ClientSession, ngi
         "/.npmrc",
         "/js/../package.json",
         "/node_modules/socket.io-client/package.json",
+        "/node_modules/marked/lib/marked.umd.js",
         "/tests/address.test.js",
         "/metrics",
         "/readyz",
