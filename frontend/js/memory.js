@@ -11,10 +11,11 @@ export function createMemory({ store, tab, earlier }) {
 
   store.subscribe((state, before) => {
     if (state.questions === before.questions) return;
-    const changed = state.questions.filter((question) => isMilestone(question, questionOf(before, question.questionId)));
+    const beforeOf = ({ questionId }) => questionOf(before, questionId);
+    const changed = state.questions.filter((question) => isMilestone(question, beforeOf(question)));
     if (!changed.length && state.questions.length === before.questions.length) return;
     tab.write(state.questions.filter(survivesReload).map(storedQuestion));
-    if (changed.filter((question) => list(question, questionOf(before, question.questionId))).length) reread();
+    if (changed.filter((question) => list(question, beforeOf(question))).length) reread();
   });
 
   /** Put a question on the list once the server has it; returns whether the list has changed. */

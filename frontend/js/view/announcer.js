@@ -1,7 +1,8 @@
 /** Tells people who listen what happens: each thing once, and never piece by piece. */
 
-import { errorWords, progress } from "../words.js";
 import { headline } from "../format.js";
+import { questionOf } from "../state.js";
+import { errorWords, progress } from "../words.js";
 
 const GATHER_MS = 500; // what is overtaken within this time is not told
 
@@ -24,7 +25,7 @@ const CONNECTION = {
 /** Speaks through `element`, a live region. */
 export function createAnnouncer(element) {
   const pending = new Map(); // what is to be told, by what it is about
-  const kinds = new Map(); // what was seen last of each question
+  const seen = new Map(); // what was noticed last of each question
   let connection = "connecting";
   let timer = null;
 
@@ -42,15 +43,18 @@ export function createAnnouncer(element) {
   /** Say what has changed since the last time. */
   function notice(state, now) {
     noticeConnection(state.connection);
-    for (const question of state.questions) {
-      const { kind } = progress(question, state.connection, now);
-      const before = kinds.get(question.questionId);
-      kinds.set(question.questionId, kind);
-      if (kind === before) continue;
-      const words = isReading(before) && !FAULTS.has(kind) ? "" : spoken(question, kind);
-      if (words) say(named(words, question, state), question.questionId);
-    }
-    for (const id of kinds.keys()) if (!state.questions.some(({ questionId }) => questionId === id)) kinds.delete(id);
+    for (const question of state.questions) noticeQuestion(question, state, now);
+    for (const id of [...seen.keys()].filter((known) => !questionOf(state, known))) seen.delete(id);
+  }
+
+  function noticeQuestion(question, state, now) {
+    const { kind } = progress(question, state.connection, now);
+    const before = seen.get(question.questionId);
+    const after = question.trouble ? `${kind}, ${question.trouble.code}` : kind;
+    seen.set(question.questionId, after);
+    if (after === before || isNoNews(before, kind)) return;
+    const words = question.trouble ? errorWords(question.trouble) : spoken(question, kind);
+    if (words) say(named(words, question, state), question.questionId);
   }
 
   function noticeConnection(current) {
@@ -62,14 +66,20 @@ export function createAnnouncer(element) {
   return { say, notice };
 }
 
-const FAULTS = new Set(["failed", "broken", "expired"]);
+const isFault = (kind) => kind === "failed" || kind === "broken" || kind === "expired";
 
-/** An answer that is read again ends in no news, unless there is none. */
-const isReading = (kind) => kind === "fetching" || kind === "unreached";
+/**
+ * An answer that is read again ends as everybody knows, unless there is none; one that goes
+ * on after a lost connection does what was told of the connection.
+ */
+function isNoNews(before, kind) {
+  if (before === "fetching" || before === "unreached") return !isFault(kind);
+  return before === "interrupted" && ["queued", "waiting", "answering"].includes(kind);
+}
 
 function spoken(question, kind) {
-  if (FAULTS.has(kind)) return errorWords(question.answer.error);
-  if (question.phase === "done") return `Done: ${wordCount(question.answer.text)} words.`;
+  if (isFault(kind)) return errorWords(question.answer.error);
+  if (question.phase === "done") return `Done: ${count(question.answer.text)}.`;
   if (question.phase === "stopped") return "Stopped.";
   return SPOKEN[kind] ?? "";
 }
@@ -78,7 +88,10 @@ function spoken(question, kind) {
 const named = (words, { question }, { questions }) =>
   questions.length > 1 ? `“${headline(question).text}”: ${words}` : words;
 
-const wordCount = (text) => text.split(/\s+/).filter(Boolean).length;
+function count(text) {
+  const words = text.split(/\s+/).filter(Boolean).length;
+  return words === 1 ? "1 word" : `${words} words`;
+}
 
 function paragraph(words) {
   const element = document.createElement("p");

@@ -3,7 +3,7 @@
 import { headline, listedWords } from "../format.js";
 import { copyOf, parts, setText, show } from "./dom.js";
 
-const WIDE = "(min-width: 68rem)"; // as in styles.css: from here on the list has a column of its own
+const WIDE = "(min-width: 68rem)"; // as in earlier.css: from here on the list has a column of its own
 
 /**
  * Calls `on.open(id)` and `on.forget(id)`; `on.linkTo(id)` gives the address of an answer, and
@@ -41,7 +41,7 @@ export function createEarlier({ nav, toggle, template, on }) {
     show(toggle, questions.length > 0);
     const wanted = new Set(questions.map(({ questionId }) => questionId));
     for (const id of [...items.keys()].filter((known) => !wanted.has(known))) remove(id);
-    questions.forEach((question, index) => place(items.get(question.questionId) ?? add(question.questionId), question, index, now));
+    questions.forEach((question, index) => place(question, index, now));
     if (questions.length === 0 && isOpen()) setOpen(false);
   }
 
@@ -63,7 +63,8 @@ export function createEarlier({ nav, toggle, template, on }) {
     on.open(id);
   }
 
-  function place({ item, part }, question, index, now) {
+  function place(question, index, now) {
+    const { item, part } = items.get(question.questionId) ?? add(question.questionId);
     const { text } = headline(question.question);
     setText(part.headline, text);
     setText(part.about, listedWords(question, now));

@@ -26,12 +26,14 @@ export function createFeed(container, template, on) {
 
   function remove(id) {
     const { element, dispose } = cards.get(id);
-    const neighbour = element.contains(document.activeElement) && (element.nextElementSibling ?? element.previousElementSibling);
+    const hadFocus = element.contains(document.activeElement);
+    const neighbour = element.nextElementSibling ?? element.previousElementSibling;
     dispose();
     element.remove();
     cards.delete(id);
+    if (!hadFocus) return;
     if (neighbour) neighbour.focus({ preventScroll: true });
-    else if (neighbour === null) on.focusLost();
+    else on.focusLost();
   }
 
   /** Give a card the focus; returns whether there is one. */

@@ -8,7 +8,10 @@ import { createFeed } from "./feed.js";
 import { createFollowing } from "./following.js";
 import { createForm } from "./form.js";
 
-const HOOKS = ["topic", "earlier-toggle", "earlier", "feed", "jump", "trouble", "form", "connection-words", "announcer", "skip"];
+const HOOKS = [
+  ...["skip", "topic", "earlier-toggle", "earlier", "feed"],
+  ...["jump", "trouble", "form", "connection-words", "announcer"],
+];
 
 /**
  * Calls `on.ask(question)`, `on.retry(id)` and `on.askAgain(id)`, which return the id of what is
