@@ -1,7 +1,7 @@
 /** When to paint: at once, as long as that takes no more than a share of the time. */
 
 const SHARE = 0.5; // of the time, so that the page answers to its reader, however slow an answer is to paint
-const AT_ONCE_MS = 8; // ... and half a frame at once: what comes faster is painted together
+const AT_ONCE_MS = 1; // what comes faster than that is painted together
 
 /** `request()` calls `paint` now or with a frame to come, `flush()` now; `cancel()` takes a request back. */
 export function createPainter(paint) {

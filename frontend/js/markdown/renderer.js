@@ -63,7 +63,7 @@ export function createMarkdownRenderer(container, { grammar, sanitise, loadHighl
   function write(step) {
     if (step.language) loadHighlight().catch(() => {}); // so that it is there at the end of the block
     const nodes = sheet.write(step);
-    if (step.source?.includes("[")) unlinked.push({ step, nodes, known: Object.keys(links).length });
+    if (nodes.length && step.source?.includes("[")) unlinked.push({ step, nodes, known: Object.keys(links).length });
     colourIn(nodes);
   }
 
