@@ -1,5 +1,7 @@
 """Many entries with one command: all of them, in order, character by character."""
 
+from typing import Any
+
 import pytest
 from redis.exceptions import ResponseError
 
@@ -22,8 +24,8 @@ ODD_TEXTS = [
 ]
 
 
-async def appended(storage: Storage, *additions: Addition) -> list[str | None]:
-    """Append these, and return their ids."""
+async def appended(storage: Storage, *additions: Addition) -> list[Any]:
+    """Append these, and return their ids; None for what was refused."""
     async with storage.writing.pipeline(transaction=True) as pipe:
         append(pipe, additions)
         [ids] = await pipe.execute()
