@@ -29,9 +29,8 @@ def redis_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 async def stack(redis_behind: RedisServer, ports: tuple[int, int]) -> AsyncIterator[Stack]:
     """Two servers on those ports, and two workers."""
     async with stack_of(redis_behind) as stack:
-        await asyncio.gather(
-            *(stack.server(PORT=str(port)) for port in ports), stack.worker(), stack.worker()
-        )
+        await asyncio.gather(*(stack.server(PORT=str(port)) for port in ports))
+        await stack.have(servers=2, workers=2)
         yield stack
         stack.nothing_odd()
 
