@@ -9,7 +9,7 @@ matter which server an entry was given to, and any number of tabs get all of the
 import asyncio
 import logging
 import uuid
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,7 +17,7 @@ from functools import partial
 from .consumer_group import ConsumerGroup
 from .delivery import SENT_IS_DONE, Handout, Receipt
 from .errors import Expired
-from .events import Entry, entry_order
+from .events import BEGINNING, Entry, entry_order
 from .payloads import is_question_id
 from .questions import Questions
 from .record import Record
@@ -28,6 +28,8 @@ from .tasks import Parts
 
 SETTLES_PER_LEASE = 2  # looks for entries that nobody is going to receive any more
 LOOKS_AFTERWARDS = 3  # once a user's last reader has left: what it left is then old enough
+
+MOST_PASSED = 10_000  # questions whose readers' places are remembered; it is but tidiness
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class AcknowledgedDelivery:
         self._groups: dict[str, ConsumerGroup] = {}  # by stream, of users who read or just did
         self._readers: Counter[str] = Counter()  # by stream
         self._looks_left: Counter[str] = Counter()  # by stream, once nobody reads it
+        self._passed: OrderedDict[str, str] = OrderedDict()  # by question: received up to here
         self._received: dict[ConsumerGroup, list[str]] = {}
         self._wake = asyncio.Event()
 
@@ -81,8 +84,14 @@ class AcknowledgedDelivery:
         self._readers[stream] += 1
         try:
             if after:  # who reads on behind an entry has received what stands before it
-                self._note(group, await insist(lambda: group.pending_before(record, after)))
-            given_before = await insist(group.last_delivered)
+                self._passed[record.question_id] = max(
+                    after, self._passed.get(record.question_id, after), key=entry_order
+                )
+                self._passed.move_to_end(record.question_id)
+                if len(self._passed) > MOST_PASSED:
+                    self._passed.popitem(last=False)
+            # Of a question that had not begun when it was looked up, nobody has anything.
+            given_before = await insist(group.last_delivered) if record.attempt else BEGINNING
             yield _Handout(group, given_before, partial(self._note, group))
         finally:
             self._readers[stream] -= 1
@@ -129,12 +138,16 @@ class AcknowledgedDelivery:
         """Take off the list what no client is going to be sent.
 
         These are entries that the fold leaves out, such as those of a worker that was
-        frozen, and what other programs wrote to the stream.
+        frozen, what other programs wrote to the stream, and what a client has received
+        without our hearing of it: it read on behind that.
         """
         claimed = await group.claim(round(self._settle_s * 1000))
         for question_id, entry_ids in claimed.items():
             if await self._is_over(group, question_id):
                 self._note(group, entry_ids)
+            elif passed := self._passed.get(question_id):
+                place = entry_order(passed)
+                self._note(group, [each for each in entry_ids if entry_order(each) <= place])
 
     async def _is_over(self, group: ConsumerGroup, question_id: str) -> bool:
         """Whether the END of an answer was received, or it can never be."""

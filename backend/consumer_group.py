@@ -2,12 +2,10 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
 
 from redis.exceptions import ResponseError
 
 from .events import BEGINNING, entry_order
-from .record import Record
 from .storage import Storage, insist
 
 TAKE = 1_000  # entries one XREADGROUP puts on the list of pending ones
@@ -27,6 +25,7 @@ class ConsumerGroup:
         self.name = f"{base}_Grp_{user_id}"
         self.consumer = f"{base}_Con_{user_id}"
         self.delivered = BEGINNING
+        self._looked_at = BEGINNING
         self._ttl_s = ttl_s
         self._redis = storage.commands
         self._pipelining = storage.pipelining
@@ -82,31 +81,6 @@ class ConsumerGroup:
         """Take entries off the list of pending ones; those that are not on it do no harm."""
         await self._pipelining.send("XACK", self.stream, self.name, *entry_ids)
 
-    async def pending_before(self, record: Record, after: str) -> list[str]:
-        """The pending entries of a question up to the entry `after`."""
-        await self.create()
-        own: list[str] = []
-        start = record.cursor
-        for _ in range(PAGES):
-            page = await self._redis.xpending_range(
-                self.stream, self.name, min=start, max=after, count=TAKE
-            )
-            ids = [str(entry["message_id"]) for entry in page]
-            questions = await asyncio.gather(*(self._question_of(entry_id) for entry_id in ids))
-            own += [
-                entry_id
-                for entry_id, question_id in zip(ids, questions, strict=True)
-                if question_id == record.question_id
-            ]
-            if len(ids) < TAKE:
-                break
-            start = f"({ids[-1]}"
-        return own
-
-    async def _question_of(self, entry_id: str) -> str | None:
-        rows: list[Any] = await self._pipelining.send("XRANGE", self.stream, entry_id, entry_id)
-        return rows[0][1].get("questionId") if rows else None
-
     async def is_acknowledged(self, entry_id: str) -> bool:
         """Whether this entry was given to the group, and acknowledged."""
         if entry_order(entry_id) > entry_order(await self.last_delivered()):
@@ -118,18 +92,20 @@ class ConsumerGroup:
     async def claim(self, idle_ms: int) -> dict[str, list[str]]:
         """Take over what has been pending for so long, under whichever consumer's name.
 
-        Returns the ids of what was claimed, by question. Redis drops on the way what
-        was trimmed from the stream meanwhile.
+        Returns the ids of what was claimed, by question. One call looks at PAGES pages, and
+        the next one goes on behind them. Redis drops on the way what was trimmed from the
+        stream meanwhile.
         """
         claimed: dict[str, list[str]] = {}
-        cursor = BEGINNING
         for _ in range(PAGES):
-            cursor, entries, *_ = await self._redis.xautoclaim(
-                self.stream, self.name, self.consumer, idle_ms, start_id=cursor, count=PAGE
+            self._looked_at, entries, *_ = await self._redis.xautoclaim(
+                *(self.stream, self.name, self.consumer, idle_ms),
+                start_id=self._looked_at,
+                count=PAGE,
             )
             for entry_id, fields in entries:
                 if fields is not None:  # as Redis before 7 reports what was trimmed
                     claimed.setdefault(fields.get("questionId", ""), []).append(entry_id)
-            if cursor == BEGINNING:
+            if self._looked_at == BEGINNING:
                 break
         return claimed

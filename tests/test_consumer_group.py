@@ -2,12 +2,11 @@
 
 import pytest
 
-from backend.consumer_group import TAKE, ConsumerGroup
-from backend.events import BEGINNING, Entry
+from backend.consumer_group import PAGE, PAGES, TAKE, ConsumerGroup
+from backend.events import Entry
 from backend.payloads import new_question_id
-from backend.record import Record
 from backend.storage import Storage
-from tests.fakes.rig import new_ask, whole_answer
+from tests.fakes.rig import whole_answer
 
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
 
@@ -87,19 +86,6 @@ async def test_a_redis_that_was_emptied(storage: Storage, group: ConsumerGroup) 
     assert await pending(storage, group) == ids
 
 
-async def test_pending_entries_of_one_question(storage: Storage, group: ConsumerGroup) -> None:
-    """Those up to a place are found, and none of another question between them."""
-    ask = new_ask()
-    record = Record.queued(ask, group.stream, BEGINNING, "token", "ann")
-    own, other = whole_answer(ask.question_id, "a", "b"), whole_answer("other", "x", "y")
-    await group.create()
-    mixed = [entry for pair in zip(own, other, strict=True) for entry in pair]
-    ids = await write(storage, group, *mixed)
-    await group.deliver(ids[-1])
-    await group.acknowledge(ids[:1])
-    assert await group.pending_before(record, ids[5]) == [ids[2], ids[4]]
-
-
 async def test_an_acknowledged_entry_is_told_from_one_that_never_came(
     storage: Storage, group: ConsumerGroup
 ) -> None:
@@ -124,3 +110,19 @@ async def test_what_others_left_is_claimed(storage: Storage, group: ConsumerGrou
     assert claimed == {question_id: ids[1:3], "": ids[3:]}
     assert await pending(storage, group) == ids[1:]
     assert await group.claim(60_000) == {}
+
+
+async def test_a_look_goes_on_where_the_last_one_ended(
+    storage: Storage, group: ConsumerGroup
+) -> None:
+    """However much is pending, every entry is looked at in its turn."""
+    await group.create()
+    async with storage.commands.pipeline(transaction=False) as pipe:
+        for number in range(PAGES * PAGE + 5):
+            pipe.xadd(group.stream, Entry("q", "a", 1, number).fields())
+        ids = await pipe.execute()
+    await group.deliver(ids[-1])
+    looked_at: set[str] = set()
+    for _ in range(3):
+        looked_at |= set((await group.claim(0)).get("q", []))
+    assert looked_at == set(ids)

@@ -85,7 +85,7 @@ async def test_tool_calls_usage_and_reasons_come_through() -> None:
 async def test_a_timeout_is_the_sdks(fault: str) -> None:
     """A provider that falls silent is reported as by the SDK's own client."""
     question = f"[[tokens=9 fault={fault}]]"
-    options = {"timeout": 0.1, "max_retries": 0}
+    options = {"timeout": 0.5, "max_retries": 0}
     _, failed, _ = ours = await outcome(EventClient, question, **options)
     assert ours == await outcome(openai.AsyncOpenAI, question, **options)
     assert issubclass(failed[0], openai.APITimeoutError)

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from tests.fakes.openai_endpoint import foreign_pieces
+from tests.fakes.openai_endpoint import foreign_pieces, piece_count
 
 PATIENCE_S = 20.0  # what is waited for comes soon; this is for machines under load
 RETRY_S = 0.1  # pause before a new connection, and before a request that was refused for now
@@ -70,6 +70,11 @@ class Answer:
     def text(self) -> str:
         """The words so far."""
         return "".join(self.pieces)
+
+    @property
+    def said(self) -> int:
+        """How many pieces of the model's there are in it."""
+        return max(len(self.pieces), piece_count(self.text))
 
     @property
     def open(self) -> bool:
@@ -156,8 +161,11 @@ class Answer:
             self._waiters.remove((check, found))
 
     async def received(self, pieces: int, timeout_s: float = PATIENCE_S) -> None:
-        """Wait until the current attempt has given so many pieces."""
-        await self.wait(lambda: len(self.pieces) >= pieces, f"{pieces} pieces", timeout_s)
+        """Wait until the current attempt has given so many pieces of the model's.
+
+        On their way several of them may have become one.
+        """
+        await self.wait(lambda: self.said >= pieces, f"{pieces} pieces", timeout_s)
 
     async def read(self, entries: int, timeout_s: float = PATIENCE_S) -> None:
         """Wait until so many entries were folded in, those of older attempts counted."""

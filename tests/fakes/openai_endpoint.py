@@ -24,6 +24,7 @@ from tests.fakes.openai_script import (
     answer_pieces,
     expected_answer,
     foreign_pieces,
+    piece_count,
     tag_of,
 )
 from tests.fakes.openai_wire import (
@@ -45,6 +46,7 @@ __all__ = [
     "answer_pieces",
     "expected_answer",
     "foreign_pieces",
+    "piece_count",
     "tag_of",
 ]
 

@@ -143,6 +143,11 @@ def expected_answer(question: str, tokens: int) -> str:
     return "".join(answer_pieces(question, tokens))
 
 
+def piece_count(text: str) -> int:
+    """How many pieces there are in this text."""
+    return len(_TAG.findall(text))
+
+
 def foreign_pieces(question: str, text: str) -> int:
     """How many pieces in this text belong to the answer of another question."""
     tag = tag_of(question)

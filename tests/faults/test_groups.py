@@ -44,13 +44,12 @@ async def pending_of(stack: Stack, user_id: str) -> int:
 
 async def test_names_are_those_of_the_tutorial(stack: Stack) -> None:
     """A user who says nothing is USER1; stream, group, consumer, id and fields are as published."""
-    person = await stack.person()
     payload = {"topic": "Redis", "topicQuestion": "What are the names? [[tokens=5]]"}
-    ack = await person.request("askQuestion", payload)
-    question_id = ack["questionId"]
+    async with Client(stack.http, stack.servers[0].url) as asker:
+        question_id = (await asker.request("askQuestion", payload))["questionId"]
     assert question_id.startswith("Q-")
+    person = await stack.person()
     answer = await person.resume(question_id, question=payload["topicQuestion"])
-    answer.replayed = True
     await stack.whole(answer)
     stream = STREAM.format("USER1")
     assert await stack.stream(answer) == stream
@@ -93,8 +92,8 @@ async def test_a_server_dies_between_delivery_and_acknowledgement(stack: Stack) 
         await answer.received(5)
     person.acknowledges = False
     for answer in answers:
-        await answer.received(len(answer.pieces) + 10)
-        await are_pending(stack, answer, 8)
+        await answer.received(answer.said + 10)
+        await are_pending(stack, answer, 4)
     forgetful, known = answers
     forgetful.last_id = None  # as a page that has lost its storage
     await stack.kill(doomed)
@@ -105,7 +104,7 @@ async def test_a_server_dies_between_delivery_and_acknowledgement(stack: Stack) 
         f" with a place kept: {known.doubled} came twice"
     )
     assert known.doubled == known.unmarked == 0
-    assert forgetful.doubled >= 10
+    assert forgetful.doubled >= 4
     assert forgetful.unmarked == 0
     forgetful.replayed = True
     assert await pending_of(stack, "cut") == 0
@@ -118,13 +117,13 @@ async def test_a_tab_closed_in_the_middle(stack: Stack) -> None:
         answer = await leaving.ask("Who leaves? [[tokens=40]] [[interval_ms=20]]")
         leaving.acknowledges = False
         await answer.received(10)
-        await are_pending(stack, answer, 10)
+        await are_pending(stack, answer, 4)
     await stack.settled(answer)
-    assert len(await stack.pending(answer)) >= 10
+    assert len(await stack.pending(answer)) >= 4
     back = await stack.person(stack.servers[1], user_id="gone")
     again = await back.resume(answer.question_id, question=answer.question)
     await stack.whole(again)
-    assert again.redelivered >= 10
+    assert again.redelivered >= 4
     assert await pending_of(stack, "gone") == 0
 
 

@@ -37,6 +37,7 @@ UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 KEYS = re.compile(
     rf"questions:(Q-)?{UUID}|answers:(Q-)?{UUID}"
     r"|OPENAI_(STREAM|QUESTIONS|STOPS)|OPENAI_TAILS:[0-9a-f]{32}"
+    r"|OPENAI_LIMITS:(asks|running):address:127\.0\.0\.1"
 )
 # Where the keys stand among the words of a command; other commands have none.
 FIRST = {"GET", "SET", "XADD", "XRANGE", "XREVRANGE", "EXPIRE", "XTRIM", "RPUSH", "LRANGE",
