@@ -41,8 +41,9 @@ KEYS = re.compile(
 )
 # Where the keys stand among the words of a command; other commands have none.
 FIRST = {"GET", "SET", "XADD", "XRANGE", "XREVRANGE", "EXPIRE", "XTRIM", "RPUSH", "LRANGE",
-         "XACK", "XDEL", "XCLAIM", "XAUTOCLAIM", "XPENDING", "EXISTS"}  # fmt: skip
-KEYLESS = {"PING", "MULTI", "EXEC", "HELLO", "CLIENT", "AUTH", "SELECT"}
+         "XACK", "XDEL", "XCLAIM", "XAUTOCLAIM", "XPENDING", "EXISTS", "XLEN",
+         "ZADD", "ZCARD", "ZSCORE", "ZRANGE", "ZREM", "ZREMRANGEBYSCORE"}  # fmt: skip
+KEYLESS = {"TIME", "INFO", "PING", "MULTI", "EXEC", "HELLO", "CLIENT", "AUTH", "SELECT"}
 
 
 def keys_of(command: str) -> list[str]:
