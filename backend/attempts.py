@@ -14,11 +14,12 @@ from .errors import Expired
 from .events import Ending
 from .fold import Transcript
 from .history import History
+from .in_progress import AnswerInProgress
 from .metrics import Metrics
 from .questions import Questions
 from .record import Record
 from .storage import Backoff, insist
-from .writer import AnswerInProgress, AnswerWriter
+from .writer import AnswerWriter
 
 
 @dataclass(frozen=True, slots=True)

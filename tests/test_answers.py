@@ -405,7 +405,7 @@ async def test_an_end_that_was_not_recorded_is_found_for_ever(
 ) -> None:
     """An END stays the last word, though another attempt had begun before it was noticed."""
     monkeypatch.setattr("backend.answers.RECENT_MS", recent_ms)
-    monkeypatch.setattr("backend.writer.PAGE_S", 0.01)
+    monkeypatch.setattr("backend.in_progress.PAGE_S", 0.01)
     record = await rig.ask()
     attempt = await rig.attempts.open(record.question_id)
     assert attempt

@@ -9,9 +9,9 @@ from backend.archive import archive_key
 from backend.errors import ModelTimeout
 from backend.events import Ending, Entry, end_label, start_label
 from backend.fold import Transcript
+from backend.in_progress import MAX_ENTRY_CHARS, AnswerInProgress
 from backend.storage import Storage, connect
 from backend.tasks import cancel
-from backend.writer import MAX_ENTRY_CHARS, AnswerInProgress
 from tests.fakes.programs import RedisServer
 from tests.fakes.rig import DONE, PATIENCE_S, STOPPED, STREAM, Rig, is_quiet
 
@@ -273,7 +273,7 @@ async def test_a_model_that_is_too_fast_has_to_wait(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While Redis is away, an answer gathers up to a bound; then the model waits for room."""
-    monkeypatch.setattr("backend.writer.MAX_WAITING_CHARS", 10)
+    monkeypatch.setattr("backend.in_progress.MAX_WAITING_CHARS", 10)
     answer = open_answer(rig)
     await answer.start()
     writes = rig.writing.count("execute")
@@ -294,7 +294,7 @@ async def test_a_full_answer_does_not_hold_up_others(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bound is each answer's own."""
-    monkeypatch.setattr("backend.writer.MAX_WAITING_CHARS", 10)
+    monkeypatch.setattr("backend.in_progress.MAX_WAITING_CHARS", 10)
     full, other = open_answer(rig, "full"), open_answer(rig, "other")
     rig.writing.hold("execute")
     await full.append("x" * 100)
@@ -357,7 +357,7 @@ async def test_a_running_answer_is_archived_now_and_then(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has stood in the stream for a while is in the archive, though nothing follows."""
-    monkeypatch.setattr("backend.writer.PAGE_S", 0.01)
+    monkeypatch.setattr("backend.in_progress.PAGE_S", 0.01)
     writes = rig.writing.count("execute")
     answer = open_answer(rig)
     await answer.start()
@@ -372,7 +372,7 @@ async def test_a_long_answer_is_archived_in_pages(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page is cut when it is long enough; all pages together are the answer, once."""
-    monkeypatch.setattr("backend.writer.PAGE_CHARS", 50)
+    monkeypatch.setattr("backend.in_progress.PAGE_CHARS", 50)
     answer = open_answer(rig)
     for number in range(40):
         await answer.append(f"piece {number} ")
