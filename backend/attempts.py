@@ -89,6 +89,7 @@ class Attempts:
             answer.abandon()
             await self._settle(record, earlier.ending, earlier.start_id, earlier.last_id)
             return None
+        answer.go_on()
         return Attempt(record, answer, start_id, earlier)
 
     async def close(self, attempt: Attempt, ending: Ending, *, keep_earlier: bool = False) -> bool:

@@ -55,6 +55,9 @@ class AnswerInProgress:
         self._unpaged: list[Entry] = []
         self._unpaged_chars = 0
         self._due = False
+        # A START behind somebody's END must not get into the archive, which would then
+        # say that the answer has begun anew: a later attempt is held until that is known.
+        self._held = attempt > 1
         self._page_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> str:
@@ -82,6 +85,12 @@ class AnswerInProgress:
         self._ending = ending
         self._writer.note(self, urgent=True)
         return await asyncio.shield(self._ended)
+
+    def go_on(self) -> None:
+        """Let a later attempt be archived: no earlier one has ended."""
+        self._held = False
+        if self._unpaged:
+            self._start_timer()
 
     def abandon(self) -> None:
         """Write nothing more of this attempt: it is another worker's question now."""
@@ -123,9 +132,8 @@ class AnswerInProgress:
         self._unpaged_chars += len(entry.text)
         if entry.ending or self._unpaged_chars >= PAGE_CHARS:
             self._page_is_due()
-        elif self._page_timer is None:
-            loop = asyncio.get_running_loop()
-            self._page_timer = loop.call_later(PAGE_S, self._page_is_due)
+        else:
+            self._start_timer()
 
     def refused(self) -> None:
         """Hear that there is no stream to write to; called by the writer."""
@@ -151,6 +159,11 @@ class AnswerInProgress:
     def _page_is_due(self) -> None:
         self._due = True
         self._writer.note(self)
+
+    def _start_timer(self) -> None:
+        if self._page_timer is None and not self._held:
+            loop = asyncio.get_running_loop()
+            self._page_timer = loop.call_later(PAGE_S, self._page_is_due)
 
     def _stop_timer(self) -> None:
         self._due = False
