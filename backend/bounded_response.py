@@ -1,9 +1,13 @@
-"""What a model's provider may send: so much, and not so fast that others have to wait."""
+"""What a model's provider may send: so much, and not so fast that others have to wait.
+
+What came before a connection broke counts, however late it is read.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 import httpx2  # what the OpenAI client is built on; it comes with that
+from aiohttp import ClientResponse
 
 from .errors import ModelError
 
@@ -18,17 +22,32 @@ class _BoundedStream(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         left = RESPONSE_BYTES
-        async for data in self._stream:
-            left -= len(data)
-            if left < 0:
-                raise ModelError
-            yield data
-            # Where the next bytes are there already, nobody else would have a turn: of a flood of
-            # empty lines or pieces the library gives nothing on, for as long as it lasts.
-            await asyncio.sleep(0)
+        try:
+            async for data in self._stream:
+                left -= len(data)
+                if left < 0:
+                    raise ModelError
+                yield data
+                # Where the next bytes are there already, nobody else would have a turn: of a flood
+                # of empty lines or pieces the library gives nothing on, for as long as it lasts.
+                await asyncio.sleep(0)
+        except httpx2.TransportError:
+            if unread := _unread(self._stream):
+                yield unread
+            raise
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def _unread(stream: httpx2.AsyncByteStream) -> bytes:
+    """What aiohttp had received when the connection broke: it raises rather than give it on.
+
+    There is no public way to it, neither through aiohttp nor through the client and the transport
+    around it. Bounded by aiohttp's buffer; empty with another transport.
+    """
+    response = getattr(getattr(stream, "_stream", None), "_aiohttp_response", None)
+    return response.content._read_nowait(-1) if isinstance(response, ClientResponse) else b""
 
 
 async def bound(response: httpx2.Response) -> None:
