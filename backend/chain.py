@@ -25,6 +25,7 @@ from .errors import (
     ModelUnavailable,
 )
 from .events import Finish
+from .pace import Pace
 from .provider import EventClient
 from .sequence import Sequence
 from .settings import Settings
@@ -182,10 +183,12 @@ def openai_chain(settings: Settings) -> ModelChain:
         # one only frees the connection where a cancellation could not.
         "timeout": patience_s + 5,
     }
+    client = EventClient(**access, http_client=http_client)
+    client.pace = Pace(settings.write_linger_ms / 1000)
     model = ChatOpenAI(
         **access,
         model=settings.openai_model,
-        async_client=EventClient(**access, http_client=http_client).chat.completions,
+        async_client=client.chat.completions,
         root_async_client=openai.AsyncOpenAI(**access, http_client=http_client),
         # Off: it is built on asyncio.wait_for, which before Python 3.12
         # swallows a cancellation that meets a piece (seen with

@@ -2,7 +2,8 @@
 
 The SDK makes typed objects of every event, which LangChain turns back into dicts; for a stream of
 tokens that is most of the work. Where the network brings several tokens at once, they can go
-through the chain at once, too.
+through the chain at once, too; and after its first words an answer is read at the moments of a
+pace, at which there may be several, and at which other answers are read as well.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from typing import Any
 import httpx2
 import openai
 
+from .pace import Pace
+
 MAX_EVENT_BYTES = 1_048_576  # a token takes some hundred; what is longer is no stream of tokens
 DRAIN_S = 0.1  # what may follow [DONE]; a body that was read to its end frees its connection
 
@@ -23,20 +26,28 @@ Event = Any  # JSON, of whatever shape the provider gives it
 class EventClient(openai.AsyncOpenAI):
     """The SDK's client. Where it streams, it gives events as plain dicts, by `EventStream`."""
 
+    pace = Pace(0)
+
     async def post(self, path: str, *, stream: bool = False, **options: Any) -> Any:
         """Send a request, with the SDK's own retries, timeouts and errors."""
         if stream:
             options |= {"cast_to": object, "stream_cls": EventStream}
-        return await super().post(path, stream=stream, **options)
+        response = await super().post(path, stream=stream, **options)
+        if isinstance(response, EventStream):
+            response.pace = self.pace
+        return response
 
 
 class EventStream(openai.AsyncStream[object]):
     """The events of one answer. It raises what the SDK's own stream does."""
 
+    pace = Pace(0)
+
     async def __aiter__(self) -> AsyncIterator[Event]:
         request = self.response.request
         try:
-            async with contextlib.aclosing(read_events(self.response.aiter_bytes())) as reads:
+            body = self.response.aiter_bytes()
+            async with contextlib.aclosing(read_events(body, self.pace)) as reads:
                 async for events in reads:
                     for event in join_texts(events) if len(events) > 1 else events:
                         if isinstance(event, dict) and event.get("error"):
@@ -50,12 +61,13 @@ class EventStream(openai.AsyncStream[object]):
             await self.response.aclose()
 
 
-async def read_events(body: AsyncIterator[bytes]) -> AsyncGenerator[list[Event]]:
+async def read_events(body: AsyncIterator[bytes], pace: Pace) -> AsyncGenerator[list[Event]]:
     """Give the events that each read completes, up to [DONE]; what follows is read and dropped.
 
     Raises ValueError where the body is no stream of JSON.
     """
     rest = b""
+    begun = False
     async for block in body:
         *whole, rest = (rest + block).replace(b"\r\n", b"\n").split(b"\n\n")
         if len(rest) > MAX_EVENT_BYTES:
@@ -72,6 +84,9 @@ async def read_events(body: AsyncIterator[bytes]) -> AsyncGenerator[list[Event]]
                 yield events  # what came before it counts
                 raise
         yield events
+        # What comes meanwhile waits in the connection, which bounds it.
+        if begun := begun or any(map(text_alone, events)):
+            await pace.next()
 
 
 async def _drain(body: AsyncIterator[bytes]) -> None:

@@ -111,7 +111,7 @@ class Settings:
         500, "answers that one worker process writes at once", low=1, high=10_000
     )
     write_linger_ms: int = _setting(
-        10, "milliseconds between two writes; never for a first piece", low=0, high=1_000
+        25, "milliseconds for which pieces gather; never for a first one", low=0, high=1_000
     )
     max_attempts: int = _setting(
         3, "attempts at a question before it ends as interrupted", low=1, high=100

@@ -1,13 +1,12 @@
 """Appends answers to the stream: one writer a process, which never has two writes under way.
 
 What comes in during a write waits for the next, and shares it with the pieces
-of all other answers. A first piece therefore never waits for company, a quiet
-server writes piece by piece, and a busy one needs fewer commands a piece. A
-short pause between two writes helps the busy one along.
+of all other answers. A first piece therefore never waits for company, and a busy
+server needs fewer commands a piece. So that it is not as busy, writes also wait
+for the moments of a pace, at which the answers of a provider are read, too.
 """
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from .archive import Archive
 from .events import Entry
 from .in_progress import AnswerInProgress
 from .metrics import Metrics
+from .pace import Pace
 from .storage import Client, insist, is_foreign
 
 
@@ -45,7 +45,7 @@ class AnswerWriter:
         self._keep_s = max(1, round(keep_s))
         self._retention_s = max(1, round(retention_s))
         self._noted: dict[AnswerInProgress, None] = {}  # a set that keeps its order
-        self._linger_s = linger_s
+        self._pace = Pace(linger_s)
         self._metrics = metrics or Metrics()
         self.gathered = 0  # pieces since the last write: counted once for all of them
         self._wake = asyncio.Event()
@@ -87,11 +87,15 @@ class AnswerWriter:
                 await self._linger()
 
     async def _linger(self) -> None:
-        """Let pieces gather before the next write, unless something is urgent."""
-        if self._linger_s and not self._hurry.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._linger_s):
-                    await self._hurry.wait()
+        """Let pieces gather until the next moment, unless something is urgent."""
+        if self._pace.interval_s and not self._hurry.is_set():
+            loop = asyncio.get_running_loop()
+            moment = loop.call_at(self._pace.next_at(), self._hurry.set)
+            try:
+                await self._hurry.wait()
+            finally:
+                moment.cancel()
+            await asyncio.sleep(0)  # answers that are read at this moment go first
 
     async def _write(self, batch: "Batch") -> None:
         ids = await insist(lambda: self._send(batch))

@@ -1,10 +1,11 @@
 """The client that gives events as dicts: as the SDK's own, but for texts that it joins."""
 
+import asyncio
 import functools
 import json
 import operator
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import openai
@@ -17,6 +18,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from backend import provider
+from backend.pace import Pace
 from backend.provider import EventClient, join_texts
 from tests.fakes.openai_endpoint import OpenAIEndpoint, answer_pieces
 
@@ -111,6 +113,59 @@ async def test_connections_are_used_again(endpoint: OpenAIEndpoint) -> None:
     assert len({request.peer for request in endpoint.requests}) == 1
 
 
+# At which moments it is read
+
+
+class Moments(Pace):
+    """A pace whose next moment comes when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.waits = 0
+        self.come = asyncio.Event()
+
+    async def next(self) -> None:
+        """Wait for the test."""
+        self.waits += 1
+        await self.come.wait()
+
+
+async def asked(client: EventClient, question: str) -> AsyncIterator[Any]:
+    """The events of an answer."""
+    stream = await client.chat.completions.create(
+        model="m", messages=[{"role": "user", "content": question}], stream=True
+    )
+    async for event in stream:
+        yield event
+
+
+async def test_the_first_words_wait_for_no_moment(endpoint: OpenAIEndpoint) -> None:
+    """What the provider says first is given at once, though no moment ever comes."""
+    async with connected(EventClient, endpoint.url) as client:
+        assert isinstance(client, EventClient)
+        client.pace = Moments()
+        question = "[[fault=stall_after:1]]"
+        async with aclosing(asked(client, question)) as given:  # type: ignore[type-var]
+            _role, first = await anext(given), await anext(given)
+    assert texts([first]) == answer_pieces(question, 1)[0]
+
+
+async def test_later_words_are_read_at_the_moments(endpoint: OpenAIEndpoint) -> None:
+    """What comes between two moments is one piece."""
+    question = "[[tokens=30 interval_ms=1]]"
+    async with connected(EventClient, endpoint.url) as client:
+        assert isinstance(client, EventClient)
+        client.pace = moments = Moments()
+        async with aclosing(asked(client, question)) as given:  # type: ignore[type-var]
+            said = [await anext(given), await anext(given)]
+            await endpoint.wait_sent(question, 30)
+            moments.come.set()
+            said += [event async for event in given]
+    assert "".join(map(words, said)) == "".join(answer_pieces(question, 30))
+    assert sum(map(bool, map(words, said))) <= 3
+    assert moments.waits
+
+
 # What is on the wire
 
 
@@ -172,7 +227,7 @@ async def test_what_came_before_garbage_counts() -> None:
     async def blocks() -> AsyncIterator[bytes]:
         yield sent(event("said")) + b"data: {\n\n"
 
-    reads = provider.read_events(blocks())
+    reads = provider.read_events(blocks(), Pace(0))
     assert await anext(reads) == [event("said")]
     with pytest.raises(ValueError, match="Expecting"):
         await anext(reads)
@@ -206,7 +261,7 @@ async def test_it_does_not_matter_where_the_network_cuts(data: st.DataObject) ->
         for begin, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
             yield body[begin:end]
 
-    events = [event async for read in provider.read_events(blocks()) for event in read]
+    events = [event async for read in provider.read_events(blocks(), Pace(0)) for event in read]
     assert events == [event("a\u0301 漢"), event("\U0001f98a"), STOP]
 
 
@@ -246,9 +301,14 @@ def test_a_text_by_itself_stays_by_itself() -> None:
     assert list(join_texts([event("a")])) == [event("a")]
 
 
+def words(event: Event) -> str:
+    """The text of an event."""
+    return str(event["choices"][0]["delta"].get("content", ""))
+
+
 def texts(events: Sequence[Event]) -> str:
     """All text of these events."""
-    return "".join(event["choices"][0]["delta"].get("content", "") for event in events)
+    return "".join(map(words, events))
 
 
 @given(st.lists(st.one_of(st.text(max_size=3).map(event), st.just(STOP))))

@@ -12,8 +12,9 @@ from backend.fold import Transcript
 from backend.in_progress import MAX_ENTRY_CHARS, AnswerInProgress
 from backend.storage import Storage, connect
 from backend.tasks import cancel
+from backend.writer import AnswerWriter
 from tests.fakes.programs import RedisServer
-from tests.fakes.rig import DONE, PATIENCE_S, STOPPED, STREAM, Rig, is_quiet
+from tests.fakes.rig import DONE, PATIENCE_S, STOPPED, STREAM, Rig, in_background, is_quiet
 
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
 
@@ -94,6 +95,24 @@ async def test_pieces_that_gather_go_out_as_one(rig: Rig) -> None:
     await answer.end(DONE)
     texts = await written(rig)
     assert texts == [start_label("q"), "first", "these go together", end_label("q")]
+
+
+async def test_later_pieces_gather_until_the_next_moment(storage: Storage) -> None:
+    """With a pace, what follows the first piece waits; START, first piece and END do not."""
+    rig = Rig(storage)
+    writer = AnswerWriter(rig.writing, rig.archive, keep_s=60, retention_s=60, linger_s=3_600)
+    async with asyncio.timeout(PATIENCE_S), in_background(writer.run()):
+        answer = writer.open(STREAM, "q", 1)
+        await answer.start()
+        writes = rig.writing.count("execute")
+        await answer.append("first")
+        await rig.writing.called("execute", writes + 1)
+        await answer.append("these go ")
+        await answer.append("together")
+        ending = asyncio.create_task(answer.end(DONE))
+        await rig.writing.called("execute", writes + 2)
+        await cancel([ending])  # it waits for the archive, for which there is time
+    assert await written(rig) == [start_label("q"), "first", "these go together", end_label("q")]
 
 
 async def test_many_answers_share_a_write(rig: Rig) -> None:
