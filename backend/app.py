@@ -19,6 +19,7 @@ from .cluster import refuse_cluster
 from .cross_origin import cross_origin
 from .delivery import Delivery, PlainDelivery
 from .exposition import PATH, Exposition, answering_for_worker
+from .garbage import keep_what_is_there
 from .history import History
 from .housekeeping import Housekeeping
 from .http_api import MAX_BODY_BYTES, HttpApi, express_manners
@@ -52,7 +53,9 @@ async def load_openai_chain(settings: Settings) -> Chain:
 
         return openai_chain(settings)
 
-    return await asyncio.to_thread(load)
+    chain = await asyncio.to_thread(load)
+    keep_what_is_there()
+    return chain
 
 
 class Backend:

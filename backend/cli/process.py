@@ -12,6 +12,7 @@ from typing import Any
 import uvloop
 
 from .. import logs
+from ..garbage import keep_what_is_there, look_seldom
 from ..settings import Settings
 from ..tasks import cancel
 from .console import OK, say
@@ -21,6 +22,8 @@ def run_process(main: Coroutine[Any, Any, None], settings: Settings) -> int:
     """Run a server or a worker to its end; returns the exit code."""
     logs.configure(settings.log_format, settings.log_level)
     _raise_open_files()
+    look_seldom()
+    keep_what_is_there()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)
     return OK
