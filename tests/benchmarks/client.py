@@ -37,8 +37,10 @@ class Answer:
     foreign: int = 0
     stray: int = 0  # pieces of our own before the START or after the END
     error: str | None = None
+    arrivals: list[tuple[float, int]] = field(default_factory=list)  # time, characters so far
     _id: str | None = None
     _text: list[str] = field(default_factory=list)
+    _chars: int = 0
 
     def take(self, text: str, meta: Mapping[str, Any]) -> None:
         """Take in the arguments of one `chunk` event; `meta` is empty where a server sends none."""
@@ -54,6 +56,8 @@ class Answer:
             self.foreign += 1
         elif start:
             self._text.clear()  # another attempt begins anew
+            self.arrivals.clear()
+            self._chars = 0
         elif self.ended_at is None:
             self.ended_at = time.perf_counter()
             if meta.get("status", "done") != "done":
@@ -70,6 +74,8 @@ class Answer:
             self.first_at = time.perf_counter()
         self.pieces += 1
         self._text.append(text)
+        self._chars += len(text)
+        self.arrivals.append((time.perf_counter(), self._chars))
 
     @property
     def verdict(self) -> Verdict:

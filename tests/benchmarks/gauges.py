@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,18 +17,20 @@ _SAMPLE_S = 0.25
 
 @dataclass(slots=True)
 class ProcessCost:
-    """CPU seconds between entry and exit, and memory, of a process and all below it."""
+    """CPU time between entry and exit, and memory, of a process and all below it."""
 
     processes: int = 0
     cpu_s: float = 0.0
+    first_cpu_s: float = 0.0  # of that process alone
     rss_before_mb: float = 0.0
     rss_peak_mb: float = 0.0
 
 
 @dataclass(slots=True)
 class RedisCost:
-    """Connections and commands of everybody but this gauge."""
+    """Connections and commands of everybody but this gauge, and the CPU time of the server."""
 
+    cpu_s: float = 0.0
     connections_before: int = 0
     connections_peak: int = 0
     commands: dict[str, int] = field(default_factory=dict)
@@ -52,13 +56,14 @@ async def watch_process(pid: int) -> AsyncIterator[ProcessCost]:
         yield cost
     await sample()
     cost.cpu_s = sum(latest.values()) - sum(before.values())
+    cost.first_cpu_s = latest.get(pid, 0.0) - before.get(pid, 0.0)
 
 
 @asynccontextmanager
 async def watch_redis(url: str) -> AsyncIterator[RedisCost]:
     """Measure a Redis server; the values are complete after the exit."""
     async with redis.asyncio.Redis.from_url(url, decode_responses=True) as client:
-        before = await _commands(client)
+        before, cpu_s = await _commands(client), await _server_cpu_s(client)
         cost = RedisCost(connections_before=await _connections(client))
 
         async def sample() -> None:
@@ -66,6 +71,7 @@ async def watch_redis(url: str) -> AsyncIterator[RedisCost]:
 
         async with _sampled(sample):
             yield cost
+        cost.cpu_s = await _server_cpu_s(client) - cpu_s
         for name, calls in (await _commands(client)).items():
             if calls > before.get(name, 0):
                 cost.commands[name] = calls - before.get(name, 0)
@@ -98,10 +104,19 @@ def _tree(pid: int) -> list[psutil.Process]:
 def _cpu_s(tree: list[psutil.Process]) -> dict[int, float]:
     seconds = {}
     for member in tree:
-        with suppress(psutil.NoSuchProcess):
-            times = member.cpu_times()
-            seconds[member.pid] = times.user + times.system
+        with suppress(psutil.NoSuchProcess, OSError):
+            seconds[member.pid] = _process_cpu_s(member)
     return seconds
+
+
+def _process_cpu_s(process: psutil.Process) -> float:
+    """The CPU time of a process: where the system has a clock for it, to the nanosecond."""
+    if clock_of := getattr(ctypes.CDLL(None), "clock_getcpuclockid", None):
+        clock = ctypes.c_int()
+        if clock_of(process.pid, ctypes.byref(clock)) == 0:
+            return time.clock_gettime(clock.value)
+    times = process.cpu_times()  # in steps of 10 ms
+    return float(times.user + times.system)
 
 
 def _rss_mb(tree: list[psutil.Process]) -> float:
@@ -115,6 +130,11 @@ def _rss_mb(tree: list[psutil.Process]) -> float:
 async def _connections(client: redis.asyncio.Redis) -> int:
     info = await client.info("clients")
     return int(info["connected_clients"]) - 1  # without our own
+
+
+async def _server_cpu_s(client: redis.asyncio.Redis) -> float:
+    used = await client.info("cpu")
+    return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
 async def _commands(client: redis.asyncio.Redis) -> dict[str, int]:

@@ -39,7 +39,7 @@ class Load:
     clients: int
     tokens: int
     interval_ms: float
-    patience_s: float
+    patience_s: float = 60
 
     def question(self, number: int) -> str:
         """The question of one client, with the directives that the fake model obeys."""
@@ -84,11 +84,15 @@ class Figures:
 async def measure(load: Load, url: str, pid: int | None, redis_url: str | None) -> Figures:
     """Run the load against a backend; the sockets are connected before the clock starts."""
     # The first question of a process pays for imports and connections: not our subject.
-    await _run(Load(1, 5, 1, load.patience_s), url, None, None)
-    return await _run(load, url, pid, redis_url)
+    await run(Load(1, 5, 1, load.patience_s), url, None, None)
+    figures, _ = await run(load, url, pid, redis_url)
+    return figures
 
 
-async def _run(load: Load, url: str, pid: int | None, redis_url: str | None) -> Figures:
+async def run(
+    load: Load, url: str, pid: int | None, redis_url: str | None
+) -> tuple[Figures, list[Answer]]:
+    """One run as it is, with no question before it: its figures, and the answers themselves."""
     async with AsyncExitStack() as stack:
         clients = await _connect(stack, load, url)
         async with (
@@ -100,10 +104,11 @@ async def _run(load: Load, url: str, pid: int | None, redis_url: str | None) -> 
             await _all_ended(clients, load.timeout_s)
             wall_s = time.perf_counter() - began
             share = (time.process_time() - cpu_s) / wall_s
-    figures = _judge(load, [client.answer for client in clients])
+    answers = [client.answer for client in clients]
+    figures = _judge(load, answers)
     figures.wall_s, figures.load_program_cpu_share = wall_s, share
     figures.process, figures.redis = process, redis
-    return figures
+    return figures, answers
 
 
 async def _connect(stack: AsyncExitStack, load: Load, url: str) -> list[Client]:
@@ -135,14 +140,14 @@ def _judge(load: Load, answers: Sequence[Answer]) -> Figures:
         foreign_pieces=sum(answer.foreign for answer in answers),
         stray_pieces=sum(answer.stray for answer in answers),
         pieces=sum(answer.pieces for answer in answers),
-        first_piece_ms_p50=_percentile(first_ms, 50),
-        first_piece_ms_p99=_percentile(first_ms, 99),
-        answer_ms_p50=_percentile(whole_ms, 50),
-        answer_ms_p99=_percentile(whole_ms, 99),
+        first_piece_ms_p50=percentile(first_ms, 50),
+        first_piece_ms_p99=percentile(first_ms, 99),
+        answer_ms_p50=percentile(whole_ms, 50),
+        answer_ms_p99=percentile(whole_ms, 99),
     )
 
 
-def _percentile(values: Sequence[float], percent: int) -> float | None:
+def percentile(values: Sequence[float], percent: float) -> float | None:
     """The smallest value that so many percent of the values do not exceed."""
     if not values:
         return None
@@ -189,6 +194,7 @@ def _redis_rows(cost: RedisCost, tokens: int) -> list[tuple[str, str]]:
             "Redis connections",
             f"{cost.connections_before} before, {cost.connections_peak} at peak",
         ),
+        ("Redis CPU per token", f"{cost.cpu_s / tokens * 1e6:.0f} us"),
         ("Redis XADD per token", f"{cost.commands.get('xadd', 0) / tokens:.3f}"),
         ("Redis XREAD per token", f"{cost.commands.get('xread', 0) / tokens:.3f}"),
         ("Redis commands per token", f"{sum(cost.commands.values()) / tokens:.3f}"),

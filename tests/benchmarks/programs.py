@@ -25,11 +25,12 @@ _STOP_TIMEOUT_S = 20
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A backend that runs with all it needs."""
+    """A backend that runs with all it needs; what is not known of it cannot be measured."""
 
     url: str
-    pid: int
-    redis_url: str
+    pid: int | None
+    redis_url: str | None
+    model_url: str
 
 
 class DidNotStart(Exception):
@@ -45,19 +46,32 @@ async def whole_stack(
         if redis_url is None:
             redis_url = await stack.enter_async_context(redis_server())
         model_url = await stack.enter_async_context(fake_endpoint())
-        port = free_port()
-        environment = {
-            "OPENAI_API_KEY": "test",
-            "OPENAI_BASE_URL": model_url,
-            "REDIS_URL": redis_url,
-            "HOST": "127.0.0.1",
-            "PORT": str(port),
-        }
-        command = [sys.executable, "-m", "backend", *backend_arguments]
-        backend = await stack.enter_async_context(running(command, environment))
+        command = ["-m", "backend", *backend_arguments]
+        yield await stack.enter_async_context(started(command, redis_url, model_url))
+
+
+@asynccontextmanager
+async def started(arguments: Sequence[str], redis_url: str, model_url: str) -> AsyncIterator[Stack]:
+    """A backend that takes questions: a program for this Python, with the settings of ours."""
+    port = free_port()
+    command = [sys.executable, *arguments]
+    environment = backend_environment(redis_url, model_url, port)
+    async with running(command, environment) as backend:
         url = f"http://127.0.0.1:{port}"
         await _until_ready(backend, f"{url}/readyz")
-        yield Stack(url, backend.pid, redis_url)
+        yield Stack(url, backend.pid, redis_url, model_url)
+
+
+def backend_environment(redis_url: str, model_url: str, port: int) -> dict[str, str]:
+    """What a backend has to be told to run on this machine alone, asked by one address."""
+    unlimited = ("ASKS_PER_MINUTE", "MAX_RUNNING_PER_ADDRESS", "MAX_SOCKETS_PER_ADDRESS")
+    return dict.fromkeys(unlimited, "0") | {
+        "OPENAI_API_KEY": "test",
+        "OPENAI_BASE_URL": model_url,
+        "REDIS_URL": redis_url,
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+    }
 
 
 @asynccontextmanager
@@ -70,7 +84,7 @@ async def redis_server() -> AsyncIterator[str]:
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     async with running([program, *options], {}) as server:
         async with asyncio.timeout(_START_TIMEOUT_S):
-            while not await _accepts(port):
+            while not await accepts(port):
                 server.check()
                 await asyncio.sleep(0.02)
         yield f"redis://127.0.0.1:{port}"
@@ -153,7 +167,8 @@ async def _until_ready(backend: Program, url: str) -> None:
     raise DidNotStart(f"not ready within {_START_TIMEOUT_S} s:\n{backend.output()[-4000:]}")
 
 
-async def _accepts(port: int) -> bool:
+async def accepts(port: int) -> bool:
+    """Whether somebody listens on this port."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import signal
 import sys
+import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -78,6 +79,7 @@ class OpenAIEndpoint(Journal):
         app = web.Application(client_max_size=16 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", self._completions)
         app.router.add_get("/stats", self._stats)
+        app.router.add_get("/sent", self._sent)
         # The cancelled handler is how a closed connection shows while nothing is sent.
         self._runner = web.AppRunner(
             app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0
@@ -113,8 +115,14 @@ class OpenAIEndpoint(Journal):
                 "requests": len(self.requests),
                 "open_streams": self.open_streams,
                 "peak_open_streams": self.peak_open_streams,
+                "cpu_s": time.process_time(),
             }
         )
+
+    async def _sent(self, http: web.Request) -> web.Response:
+        """When each piece of the newest answer to a question was sent."""
+        asked = self.requests_for(http.query["question"])
+        return web.json_response(asked[-1].sent_at if asked else [])
 
     async def _completions(self, http: web.Request) -> web.StreamResponse:
         body = await http.json()
@@ -198,6 +206,7 @@ class OpenAIEndpoint(Journal):
 
         def sent() -> None:
             request.sent += 1
+            request.sent_at.append(time.perf_counter())
             self._changed()
 
         assert http.transport is not None

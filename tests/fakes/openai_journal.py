@@ -21,6 +21,7 @@ class Request:
     script: Script
     peer: Any = None  # the other end of its connection
     sent: int = 0
+    sent_at: list[float] = field(default_factory=list)  # perf_counter of each piece
     open: bool = True
     completed: bool = False  # False after it closed: a fault, or the client went away
 
