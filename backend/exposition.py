@@ -18,9 +18,9 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from . import queue
 from .counted_redis import KINDS
 from .metrics import PREFIX, Metrics
-from .queue import count_waiting
 from .settings import Settings
 from .storage import STORAGE_ERRORS, Storage
 
@@ -75,7 +75,7 @@ class Exposition:
         )
         try:
             async with asyncio.timeout(PATIENCE_S):
-                queued.add_metric([], await count_waiting(self._storage))
+                queued.add_metric([], await queue.waiting(self._storage.pipelining))
             up.add_metric([], 1)
         except STORAGE_ERRORS:
             up.add_metric([], 0)

@@ -17,6 +17,16 @@ redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1
 """
 
+# The queue's entry first: should it fail, there is no record of a question that nobody answers.
+# Returns nothing where another program has taken the record's key.
+CREATE = """
+local earlier = redis.pcall('GET', KEYS[1])
+if earlier then return type(earlier) == 'string' and earlier end
+redis.call(ARGV[3], KEYS[2], unpack(ARGV, 4))
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return ARGV[1]
+"""
+
 
 def question_key(question_id: str) -> str:
     """The key of a question's record, as in the Node original."""
@@ -51,12 +61,11 @@ class Questions:
         """Store a new record and queue its question, in one step and one round trip.
 
         Returns the record that stands under this id afterwards: the given
-        one, or an earlier one. The queue gets an entry in either case; one
-        whose `delivery` is not the record's is dropped by whoever takes it.
+        one, or an earlier one, whose question is not queued again.
         """
-        key = question_key(record.question_id)
-        _, raw, _ = await self._pipelining.send_together(
-            ("SET", key, record.to_json(), "EX", self._ttl_s, "NX"), ("GET", key), enqueue
+        key, name, queue, *rest = question_key(record.question_id), *enqueue
+        raw: str | None = await self._pipelining.send(
+            "EVAL", CREATE, 2, key, queue, record.to_json(), self._ttl_s, name, *rest
         )
         return _parse(raw, record.question_id)
 

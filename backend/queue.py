@@ -50,7 +50,7 @@ def put(question_id: str, token: str) -> Command:
 
 
 async def waiting(pipelining: Pipelining) -> int:
-    """How many questions no worker has taken yet."""
+    """How many questions no worker has taken yet. Those handed over do not count."""
     queued, taken = await asyncio.gather(pipelining.send("XLEN", STREAM), _taken(pipelining))
     return max(0, int(queued) - taken)
 
@@ -58,7 +58,7 @@ async def waiting(pipelining: Pipelining) -> int:
 async def _taken(pipelining: Pipelining) -> int:
     try:
         return int((await pipelining.send("XPENDING", STREAM, GROUP))["pending"])
-    except ResponseError:  # NOGROUP: no worker was ever there
+    except ResponseError:  # NOGROUP: there has been no worker yet
         return 0
 
 
@@ -134,16 +134,6 @@ class WorkQueue:
             # released and is being answered: to release it again would take it away.
             if entry["message_id"] not in self._released:
                 await self.release(entry["message_id"])
-
-
-async def count_waiting(storage: Storage) -> int:
-    """How many questions no worker has taken yet. Those handed over do not count."""
-    queued = int(await storage.pipelining.send("XLEN", STREAM))
-    try:
-        pending = await storage.pipelining.send("XPENDING", STREAM, GROUP)
-    except ResponseError:  # NOGROUP: there has been no worker yet
-        return queued
-    return max(0, queued - int(pending["pending"]))
 
 
 async def forget_consumers(redis: Client, idle_ms: int) -> None:

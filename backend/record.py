@@ -48,7 +48,7 @@ class Record:
 
     `cursor` is an entry id that every entry of the answer comes after.
     `delivery` is the token of the queue entry that asks for the answer; an
-    entry with another one repeats the question. `owner` is the token of the
+    entry with another one asks for nothing. `owner` is the token of the
     attempt that may write. `lapses` counts the attempts whose worker died; one
     that was handed over by a worker that shut down does not count. Times are
     Unix milliseconds.

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from backend.errors import Expired, StorageUnavailable
 from backend.questions import Questions, question_key
@@ -76,8 +77,8 @@ async def test_asking_twice_is_one_question(questions: Questions) -> None:
     assert await questions.read(first.question_id) == first
 
 
-async def test_asking_at_once_stores_one_record(questions: Questions) -> None:
-    """Fifty records created under one id at once: one is stored, and everybody is given it."""
+async def test_asking_at_once_stores_one_record(storage: Storage, questions: Questions) -> None:
+    """Fifty records created under one id at once: one is stored and queued, all are given it."""
     record = new_record()
     created = await asyncio.gather(
         *(
@@ -86,6 +87,20 @@ async def test_asking_at_once_stores_one_record(questions: Questions) -> None:
         )
     )
     assert set(created) == {await questions.read(record.question_id)}
+    assert await storage.commands.xlen(QUEUE) == 1
+
+
+async def test_a_question_that_cannot_be_queued_is_not_stored(
+    storage: Storage, questions: Questions
+) -> None:
+    """Where another program has taken the queue's key, nobody waits for an answer in vain."""
+    record = new_record()
+    await storage.commands.set(QUEUE, "not a stream")
+    with pytest.raises(ResponseError):
+        await questions.create(record, enqueue)
+    await storage.commands.delete(QUEUE)
+    assert await questions.create(record, enqueue) == record
+    assert await storage.commands.xlen(QUEUE) == 1
 
 
 async def test_a_repeated_create_finds_its_own_record(storage: Storage) -> None:

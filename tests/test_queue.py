@@ -11,9 +11,9 @@ from backend.queue import (
     STREAM,
     Delivery,
     WorkQueue,
-    count_waiting,
     forget_consumers,
     put,
+    waiting,
 )
 from backend.storage import STORAGE_ERRORS, Storage, connect, insist
 from backend.tasks import cancel
@@ -341,15 +341,15 @@ async def test_questions_survive_a_restart(own_redis: RedisServer) -> None:
 async def test_waiting_questions_are_counted(storage: Storage, queue: WorkQueue) -> None:
     """A question waits until a worker takes it, and is gone when it is finished."""
     await put_questions(storage, "one", "two", "three")
-    assert await count_waiting(storage) == 3
+    assert await waiting(storage.pipelining) == 3
     taken = await take_one(queue)
-    assert await count_waiting(storage) == 2
+    assert await waiting(storage.pipelining) == 2
     await queue.finish(taken.entry_id)
-    assert await count_waiting(storage) == 2
+    assert await waiting(storage.pipelining) == 2
 
 
 async def test_questions_wait_for_the_first_worker(storage: Storage) -> None:
     """Before there was any worker, all questions wait, and none where there is none."""
-    assert await count_waiting(storage) == 0
+    assert await waiting(storage.pipelining) == 0
     await put_questions(storage, "one", "two")
-    assert await count_waiting(storage) == 2
+    assert await waiting(storage.pipelining) == 2
