@@ -31,6 +31,7 @@ class RedisCost:
     """Connections and commands of everybody but this gauge, and the CPU time of the server."""
 
     cpu_s: float = 0.0
+    kept_bytes: int = 0  # by which its memory has grown
     connections_before: int = 0
     connections_peak: int = 0
     commands: dict[str, int] = field(default_factory=dict)
@@ -64,6 +65,7 @@ async def watch_redis(url: str) -> AsyncIterator[RedisCost]:
     """Measure a Redis server; the values are complete after the exit."""
     async with redis.asyncio.Redis.from_url(url, decode_responses=True) as client:
         before, cpu_s = await _commands(client), await _server_cpu_s(client)
+        used = await _used_bytes(client)
         cost = RedisCost(connections_before=await _connections(client))
 
         async def sample() -> None:
@@ -72,6 +74,7 @@ async def watch_redis(url: str) -> AsyncIterator[RedisCost]:
         async with _sampled(sample):
             yield cost
         cost.cpu_s = await _server_cpu_s(client) - cpu_s
+        cost.kept_bytes = await _used_bytes(client) - used
         for name, calls in (await _commands(client)).items():
             if calls > before.get(name, 0):
                 cost.commands[name] = calls - before.get(name, 0)
@@ -135,6 +138,11 @@ async def _connections(client: redis.asyncio.Redis) -> int:
 async def _server_cpu_s(client: redis.asyncio.Redis) -> float:
     used = await client.info("cpu")
     return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
+
+
+async def _used_bytes(client: redis.asyncio.Redis) -> int:
+    info = await client.info("memory")
+    return int(info["used_memory_dataset"])
 
 
 async def _commands(client: redis.asyncio.Redis) -> dict[str, int]:

@@ -51,11 +51,13 @@ async def whole_stack(
 
 
 @asynccontextmanager
-async def started(arguments: Sequence[str], redis_url: str, model_url: str) -> AsyncIterator[Stack]:
+async def started(
+    arguments: Sequence[str], redis_url: str, model_url: str, **settings: str
+) -> AsyncIterator[Stack]:
     """A backend that takes questions: a program for this Python, with the settings of ours."""
     port = free_port()
     command = [sys.executable, *arguments]
-    environment = backend_environment(redis_url, model_url, port)
+    environment = backend_environment(redis_url, model_url, port) | settings
     async with running(command, environment) as backend:
         url = f"http://127.0.0.1:{port}"
         await _until_ready(backend, f"{url}/readyz")

@@ -115,7 +115,6 @@ class OpenAIEndpoint(Journal):
                 "requests": len(self.requests),
                 "open_streams": self.open_streams,
                 "peak_open_streams": self.peak_open_streams,
-                "cpu_s": time.process_time(),
             }
         )
 

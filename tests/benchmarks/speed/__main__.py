@@ -27,10 +27,12 @@ from tests.benchmarks.speed.machine import Others, described
 from tests.benchmarks.speed.once import first_piece, idle_kb, start_s
 from tests.benchmarks.speed.report import Row, Samples, rows_of, table
 
-BACKENDS = {
-    "ours": ["-m", "backend"],
-    "workers": ["-m", "backend", "--workers", "2"],
-    "floor": ["-m", "tests.benchmarks.speed.floor"],
+OWN_STREAMS = {"OPENAI_STREAM": "OPENAI_STREAM:{questionId}"}
+BACKENDS: dict[str, tuple[list[str], dict[str, str]]] = {
+    "ours": (["-m", "backend"], {}),
+    "workers": (["-m", "backend", "--workers", "2"], {}),
+    "own streams": (["-m", "backend"], OWN_STREAMS),
+    "floor": (["-m", "tests.benchmarks.speed.floor"], {}),
 }
 NOISY_CORES = 0.25  # beyond, figures of CPU time are not worth much
 
@@ -43,6 +45,7 @@ def cases(quick: bool) -> list[Case]:
     return [
         Case("steady", "ours", steady, timed=True),
         Case("floor, steady", "floor", steady, timed=True),
+        Case("own streams", "own streams", steady),
         Case("burst", "ours", burst),
         Case("floor, burst", "floor", burst),
         Case("forty", "ours", forty),
@@ -53,6 +56,7 @@ def cases(quick: bool) -> list[Case]:
         Case("short", "ours", Load(5, 200, 1), times=5 if quick else 20),
         Case("long", "ours", Load(5, long, 1), every=2),
         Case("long, probed", "ours", Load(5, long, 1), probed=True, every=2),
+        Case("questions", "ours", Load(100, 1, 0), times=1 if quick else 5),
         Case("crowd", "ours", Load(100 if quick else 500, 20 if quick else 50, 200), timed=True),
     ]
 
@@ -66,10 +70,10 @@ async def _stacks(stack: AsyncExitStack, options: argparse.Namespace) -> dict[st
         stacks = {"ours": Stack(url, options.pid, options.redis_url, model_url)}
     else:
         stacks = {}
-    for name, arguments in BACKENDS.items():
+    for name, (arguments, settings) in BACKENDS.items():
         if name == "floor" or not options.url:
             redis_url = await stack.enter_async_context(redis_server())
-            running = started(arguments, redis_url, model_url)
+            running = started(arguments, redis_url, model_url, **settings)
             stacks[name] = await stack.enter_async_context(running)
     for backend in stacks.values():
         # The first question of a process pays for imports and connections: not our subject.

@@ -23,7 +23,7 @@ class Wrong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A load for one of the backends; `measures` names what is looked at besides its cost."""
+    """A load for one of the backends; `timed` looks at delays, `probed` at its silences."""
 
     name: str
     backend: str
@@ -41,6 +41,7 @@ class Sample:
     tree_us: float
     first_us: float  # the server's process alone
     redis_us: float
+    redis_bytes: float  # kept for a token
     tokens_s: float
     pieces: float  # a token
     xadd: float
@@ -73,6 +74,7 @@ def _sum(case: Case, parts: list[Figures], delays: list[float], silences: list[f
         tree_us=sum(cost.cpu_s for cost in processes) / tokens * 1e6,
         first_us=sum(cost.first_cpu_s for cost in processes) / tokens * 1e6,
         redis_us=sum(cost.cpu_s for cost in redis) / tokens * 1e6,
+        redis_bytes=sum(cost.kept_bytes for cost in redis) / tokens,
         tokens_s=tokens / sum(part.wall_s for part in parts),
         pieces=sum(part.pieces for part in parts) / tokens,
         xadd=sum(cost.commands.get("xadd", 0) for cost in redis) / tokens,
