@@ -115,8 +115,16 @@ class History:
 
     async def transcript(self, record: Record, until: str) -> Transcript:
         """The answer as far as it stands before the entry `until`; raises Expired at a hole."""
-        transcript = Transcript()
         place = Place(record.cursor, record.attempt - 1, before=until)
+        transcript = await self._transcript(record, place, until)
+        if transcript.last_words or transcript.ending or record.attempt <= 2:
+            return transcript
+        # That attempt has said nothing. What older ones had not archived before they died
+        # stands in the stream, before what it has archived.
+        return await self._transcript(record, Place(record.cursor, 1, from_archive=False), until)
+
+    async def _transcript(self, record: Record, place: Place, until: str) -> Transcript:
+        transcript = Transcript()
         more = True
         while more:
             entries, more = await self.advance(record, place, f"({until}")

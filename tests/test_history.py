@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from backend import bulk
 from backend.errors import Expired
 from backend.events import Entry
 from backend.history import Place
@@ -32,9 +33,7 @@ def running(cursor: str = "0-0", attempt: int = 1) -> Record:
 
 async def archived(rig: Rig, record: Record, *entries: Entry) -> None:
     """Put a page into the archive."""
-    async with rig.raw.pipeline(transaction=True) as pipe:
-        rig.archive.add(pipe, record.question_id, list(entries))
-        await pipe.execute()
+    await bulk.execute(rig.raw, rig.archive.page(record.question_id, list(entries)))
 
 
 async def read_all(rig: Rig, record: Record, place: Place, until: str = "+") -> list[Entry]:
@@ -182,6 +181,18 @@ async def test_a_stale_end_is_not_the_last_word(rig: Rig) -> None:
     await archived(rig, record, *first, stale_end)
     transcript = await rig.history.transcript(record.begun("next", None), next_start.id)
     assert (transcript.text, transcript.ending) == ("text", None)
+
+
+async def test_an_attempt_that_said_nothing_hides_no_earlier_words(rig: Rig) -> None:
+    """What a dead worker had not archived counts, though a silent later attempt is archived."""
+    record = running()
+    await rig.write(*open_answer(record.question_id, "text"))
+    silent = await rig.write(*open_answer(record.question_id, attempt=2))
+    next_start, *_ = await rig.write(*open_answer(record.question_id, attempt=3))
+    await archived(rig, record, *silent)
+    record = record.begun("second", None).begun("third", None)
+    transcript = await rig.history.transcript(record, next_start.id)
+    assert (transcript.last_words, transcript.ending) == ("text", None)
 
 
 async def test_a_hole_is_never_read_over(rig: Rig) -> None:
