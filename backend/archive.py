@@ -9,6 +9,7 @@ right. What no page covers yet, the last second at most, is read from the stream
 
 import json
 
+from .bulk import Command
 from .errors import Expired
 from .events import Entry
 from .storage import Client, expecting_ours
@@ -28,11 +29,10 @@ class Archive:
         self._redis = redis
         self._ttl_s = max(1, round(retention_s))
 
-    def add(self, pipe: Client, question_id: str, entries: list[Entry]) -> None:
-        """Append a page, as a part of a transaction; adding it twice does no harm."""
-        key = archive_key(question_id)
-        pipe.rpush(key, json.dumps([entry.row() for entry in entries]))
-        pipe.expire(key, self._ttl_s)
+    def page(self, question_id: str, entries: list[Entry]) -> list[Command]:
+        """The commands that append a page; appending it twice does no harm."""
+        key, rows = archive_key(question_id), [entry.row() for entry in entries]
+        return [("RPUSH", key, json.dumps(rows)), ("EXPIRE", key, str(self._ttl_s))]
 
     async def read(self, question_id: str, first_page: int) -> tuple[list[Entry], int]:
         """Read some pages, in the order of writing; returns their entries and the next page.

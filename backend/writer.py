@@ -7,16 +7,18 @@ for the moments of a pace, at which the answers of a provider are read, too.
 """
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
 
-from .appending import append
+from . import bulk
 from .archive import Archive
+from .bulk import Command
 from .events import Entry
 from .in_progress import AnswerInProgress
 from .metrics import Metrics
 from .pace import Pace
-from .storage import Client, insist, is_foreign
+from .storage import Client, insist
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,30 +113,28 @@ class AnswerWriter:
     async def _send(self, batch: "Batch") -> list[str | None]:
         """Write a batch; gives the ids of its entries, None for those that have no stream.
 
-        Nothing else may fail: what was written would be written again, as often as it is tried.
-        A page that has no list to go to is left out. It is but a copy.
+        In one step, because a later entry must not stand before an earlier one that Redis
+        refused: readers would take that for a hole. A page that has no list to go to is
+        left out. It is but a copy.
         """
-        # A transaction, because a later entry must not stand before an earlier
-        # one that Redis refused: readers would take that for a hole.
-        async with self._redis.pipeline(transaction=True) as pipe:
-            if batch.entries:
-                append(pipe, ((answer.stream, entry.fields()) for answer, entry in batch.entries))
-            for answer, page in batch.pages:
-                self._archive.add(pipe, answer.question_id, page)
-                if not page[-1].ending:  # somebody else's END has perhaps shortened it
-                    pipe.expire(answer.stream, self._keep_s)
-            for answer, entry in batch.entries:
-                if entry.is_start or entry.ending:
-                    self._bound(pipe, answer, self._retention_s if entry.ending else self._keep_s)
-            replies: list[Any] = await pipe.execute(raise_on_error=False)
-        for reply in replies:
-            if isinstance(reply, Exception) and not is_foreign(reply):
-                raise reply
-        return replies[0] if batch.entries else []
+        replies = await bulk.execute(self._redis, list(self._commands(batch)))
+        return replies[: len(batch.entries)]
 
-    def _bound(self, pipe: Client, answer: AnswerInProgress, ttl_s: int) -> None:
+    def _commands(self, batch: "Batch") -> Iterator[Command]:
+        for answer, entry in batch.entries:
+            fields = chain.from_iterable(entry.fields().items())
+            yield "XADD", answer.stream, "*", *fields
+        for answer, page in batch.pages:
+            yield from self._archive.page(answer.question_id, page)
+            if not page[-1].ending:  # somebody else's END has perhaps shortened it
+                yield "EXPIRE", answer.stream, str(self._keep_s)
+        for answer, entry in batch.entries:
+            if entry.is_start or entry.ending:
+                yield from self._bounds(answer, self._retention_s if entry.ending else self._keep_s)
+
+    def _bounds(self, answer: AnswerInProgress, ttl_s: int) -> Iterator[Command]:
         """Let a stream expire once nobody writes to it; trim it by the clock of its own ids."""
-        pipe.expire(answer.stream, ttl_s)
+        yield "EXPIRE", answer.stream, str(ttl_s)
         if answer.started_ms:
             oldest_ms = max(0, answer.started_ms - 1000 * self._retention_s)
-            pipe.xtrim(answer.stream, minid=str(oldest_ms), approximate=False)
+            yield "XTRIM", answer.stream, "MINID", str(oldest_ms)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend import queue
+from backend import bulk, queue
 from backend.demo import embedded_redis
 from backend.errors import Expired, IdTaken, StorageUnavailable
 from backend.events import Ending, Entry, entry_order
@@ -62,9 +62,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def archive(rig: Rig, record: Record, *pages: list[Entry]) -> None:
     """Copy pages of entries to the archive, as a worker does."""
     for page in pages:
-        async with rig.raw.pipeline(transaction=True) as pipe:
-            rig.archive.add(pipe, record.question_id, page)
-            await pipe.execute()
+        await bulk.execute(rig.raw, rig.archive.page(record.question_id, page))
 
 
 async def live(rig: Rig, record: Record, after: str | None = None) -> asyncio.Task[list[Entry]]:
@@ -411,11 +409,11 @@ async def test_an_end_that_was_not_recorded_is_found_for_ever(
     assert attempt
     await attempt.answer.append("all said")
     await attempt.answer.end(DONE)  # its worker dies before it has told the record
-    writes = rig.writing.count("execute")
+    writes = rig.writing.count("eval")
     assert await rig.attempts.open(record.question_id) is None
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0.1):
-            await rig.writing.called("execute", writes + 2)  # the new START, and its page
+            await rig.writing.called("eval", writes + 2)  # the new START, and its page
     entries = await rig.read(await rig.answers.find(record.question_id))
     assert (words(entries), entries[-1].ending) == ("all said", DONE)
 

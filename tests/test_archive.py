@@ -2,6 +2,7 @@
 
 import pytest
 
+from backend import bulk
 from backend.archive import PAGES_A_READ, Archive, archive_key
 from backend.errors import ModelTimeout
 from backend.events import Ending, Entry
@@ -30,11 +31,9 @@ def archive(storage: Storage) -> Archive:
 
 
 async def add(storage: Storage, archive: Archive, *pages: list[Entry]) -> None:
-    """Append pages, as the writer does it: each as a part of a transaction."""
+    """Append pages, as the writer does it."""
     for page in pages:
-        async with storage.writing.pipeline(transaction=True) as pipe:
-            archive.add(pipe, "q", page)
-            await pipe.execute()
+        await bulk.execute(storage.writing, archive.page("q", page))
 
 
 def with_ids(entries: list[Entry]) -> list[Entry]:
@@ -126,12 +125,3 @@ async def test_a_repeated_page_does_no_harm(storage: Storage, archive: Archive) 
     for entry in await read_all(archive):
         transcript.add(entry)
     assert (transcript.text, transcript.ending) == ("abcd", DONE)
-
-
-async def test_a_page_is_added_with_its_transaction_or_not_at_all(
-    storage: Storage, archive: Archive
-) -> None:
-    """What was given to a transaction that is never sent is not archived."""
-    async with storage.writing.pipeline(transaction=True) as pipe:
-        archive.add(pipe, "q", with_ids(open_answer("q")))
-    assert await archive.read("q", 0) == ([], 0)

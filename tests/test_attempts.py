@@ -206,7 +206,7 @@ async def test_concluding_keeps_what_was_said_though_a_reply_is_lost(rig: Rig) -
     """A START that was written twice hides nothing of what older attempts had said."""
     record = await rig.ask()
     await say(rig, await begin(rig, record), "half an ans")
-    rig.writing.lose_reply("execute")
+    rig.writing.lose_reply("eval")
     concluded = await rig.attempts.conclude(record.question_id, STOPPED)
     assert words(await rig.read(concluded)) == "half an ans"
 
@@ -215,14 +215,14 @@ async def test_concluding_twice_at_once_ends_it_for_both(rig: Rig) -> None:
     """Two servers that end a question at once both learn that it has ended, words kept."""
     record = await rig.ask()
     await say(rig, await begin(rig, record), "half an ans")
-    rig.writing.hold("execute")
+    rig.writing.hold("eval")
     both = [
         asyncio.create_task(rig.attempts.conclude(record.question_id, STOPPED)) for _ in range(2)
     ]
     async with asyncio.timeout(PATIENCE_S):
         while (await rig.questions.read(record.question_id)).attempt < 3:
             pass  # until both have begun, before either has written its START
-        rig.writing.let_go("execute")
+        rig.writing.let_go("eval")
         concluded = await asyncio.gather(*both)
     stored = await rig.questions.read(record.question_id)
     assert words(await rig.read(stored)) == "half an ans"
@@ -260,10 +260,10 @@ async def test_what_is_handed_over_is_written_no_further(rig: Rig) -> None:
     """After handing over, nothing of the old attempt appears in the stream."""
     record = await rig.ask()
     first = await begin(rig, record)
-    rig.writing.hold("execute")
+    rig.writing.hold("eval")
     await first.answer.append("dropped")
     await rig.attempts.hand_over(first)
-    rig.writing.let_go("execute")
+    rig.writing.let_go("eval")
     await begin(rig, record)
     assert "dropped" not in [entry.text for entry in await rig.stored()]
 
@@ -281,7 +281,7 @@ async def test_opening_waits_out_an_outage(rig: Rig) -> None:
     """While Redis is away, an attempt waits; it begins once, however often it was tried."""
     record = await rig.ask()
     rig.commands.lose_reply("execute", skip=1)  # the change of the record, not its reading
-    rig.writing.refuse("execute", 2)
+    rig.writing.refuse("eval", 2)
     attempt = await begin(rig, record)
     assert attempt.record.attempt == 1
     assert len(await rig.stored()) == 1

@@ -1,11 +1,11 @@
-"""Many entries with one command: all of them, in order, character by character."""
+"""Many commands as one: all of them, in order, character by character."""
 
 from typing import Any
 
 import pytest
 from redis.exceptions import ResponseError
 
-from backend.appending import Addition, append
+from backend.bulk import execute
 from backend.events import entry_order
 from backend.storage import Storage
 
@@ -24,12 +24,15 @@ ODD_TEXTS = [
 ]
 
 
-async def appended(storage: Storage, *additions: Addition) -> list[Any]:
+async def appended(storage: Storage, *additions: tuple[str, dict[str, str]]) -> list[Any]:
     """Append these, and return their ids; None for what was refused."""
-    async with storage.writing.pipeline(transaction=True) as pipe:
-        append(pipe, additions)
-        [ids] = await pipe.execute()
-    return list(ids)
+    return await execute(
+        storage.writing,
+        [
+            ("XADD", stream, "*", *(text for field in fields.items() for text in field))
+            for stream, fields in additions
+        ],
+    )
 
 
 async def stored(storage: Storage, stream: str = "s") -> list[tuple[str, dict[str, str]]]:
@@ -73,3 +76,17 @@ async def test_a_name_that_is_taken_costs_its_own_entries_alone(storage: Storage
     )
     assert refused is again is None
     assert await stored(storage) == [(first, {"n": "1"}), (last, {"n": "4"})]
+
+
+async def test_replies_are_those_of_the_commands(storage: Storage) -> None:
+    """Any command that replies with text or a number may be among them."""
+    commands = [
+        ("RPUSH", "list", "a", "b"),
+        ("EXPIRE", "list", "60"),
+        ("EXPIRE", "none", "60"),
+        ("XADD", "s", "7-1", "n", "1"),
+        ("XTRIM", "s", "MINID", "8"),
+        ("GET", "none"),
+    ]
+    assert await execute(storage.writing, commands) == [2, 1, 0, "7-1", 1, None]
+    assert 0 < await storage.commands.ttl("list") <= 60

@@ -85,13 +85,13 @@ async def test_pieces_that_gather_go_out_as_one(rig: Rig) -> None:
     """What comes while a write is on its way is one entry of the next write."""
     answer = open_answer(rig)
     await answer.start()
-    writes = rig.writing.count("execute")
-    rig.writing.hold("execute")
+    writes = rig.writing.count("eval")
+    rig.writing.hold("eval")
     await answer.append("first")
-    await rig.writing.called("execute", writes + 1)
+    await rig.writing.called("eval", writes + 1)
     for text in ("these ", "go ", "together"):
         await answer.append(text)
-    rig.writing.let_go("execute")
+    rig.writing.let_go("eval")
     await answer.end(DONE)
     texts = await written(rig)
     assert texts == [start_label("q"), "first", "these go together", end_label("q")]
@@ -104,28 +104,28 @@ async def test_later_pieces_gather_until_the_next_moment(storage: Storage) -> No
     async with asyncio.timeout(PATIENCE_S), in_background(writer.run()):
         answer = writer.open(STREAM, "q", 1)
         await answer.start()
-        writes = rig.writing.count("execute")
+        writes = rig.writing.count("eval")
         await answer.append("first")
-        await rig.writing.called("execute", writes + 1)
+        await rig.writing.called("eval", writes + 1)
         await answer.append("these go ")
         await answer.append("together")
         ending = asyncio.create_task(answer.end(DONE))
-        await rig.writing.called("execute", writes + 2)
+        await rig.writing.called("eval", writes + 2)
         await cancel([ending])  # it waits for the archive, for which there is time
     assert await written(rig) == [start_label("q"), "first", "these go together", end_label("q")]
 
 
 async def test_many_answers_share_a_write(rig: Rig) -> None:
     """However many answers are being written, there is one transaction on its way."""
-    writes = rig.writing.count("execute")
-    rig.writing.hold("execute")
+    writes = rig.writing.count("eval")
+    rig.writing.hold("eval")
     first = asyncio.create_task(open_answer(rig, "first").start())
-    await rig.writing.called("execute", writes + 1)
+    await rig.writing.called("eval", writes + 1)
     starts = [asyncio.create_task(open_answer(rig, str(n)).start()) for n in range(50)]
     assert await is_quiet(starts[-1])
-    rig.writing.let_go("execute")
+    rig.writing.let_go("eval")
     await asyncio.gather(first, *starts)
-    assert rig.writing.count("execute") == writes + 2
+    assert rig.writing.count("eval") == writes + 2
     assert len(await rig.stored()) == 51
 
 
@@ -176,9 +176,9 @@ async def test_a_lost_reply_doubles_entries_and_not_the_answer(rig: Rig) -> None
     await answer.start()
     await answer.append("one ")
     await settled(rig)
-    rig.writing.lose_reply("execute")
+    rig.writing.lose_reply("eval")
     await answer.append("two ")
-    await rig.writing.called("execute", rig.writing.count("execute") + 2)
+    await rig.writing.called("eval", rig.writing.count("eval") + 2)
     await answer.append("three")
     await answer.end(DONE)
     assert (await written(rig)).count("two ") == 2
@@ -190,11 +190,11 @@ async def test_every_write_may_lose_its_reply(rig: Rig) -> None:
     """Even where START and END are written twice, the answer is whole and closed once."""
     answer = open_answer(rig)
     for text in ("one ", "two ", "three"):
-        rig.writing.lose_reply("execute", 2)
+        rig.writing.lose_reply("eval", 2)
         await answer.append(text)
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.shield(answer.start()) if text == "one " else await settled(rig)
-    rig.writing.lose_reply("execute", 2)
+    rig.writing.lose_reply("eval", 2)
     await answer.end(DONE)
     transcript = await folded(rig)
     assert (transcript.text, transcript.ending) == ("one two three", DONE)
@@ -204,7 +204,7 @@ async def test_an_outage_delays_and_loses_nothing(rig: Rig) -> None:
     """Pieces that come while Redis is away are written once it is back."""
     answer = open_answer(rig)
     await answer.start()
-    rig.writing.refuse("execute", 3)
+    rig.writing.refuse("eval", 3)
     for text in ("one ", "two ", "three"):
         await answer.append(text)
         await asyncio.sleep(0)
@@ -295,14 +295,14 @@ async def test_a_model_that_is_too_fast_has_to_wait(
     monkeypatch.setattr("backend.in_progress.MAX_WAITING_CHARS", 10)
     answer = open_answer(rig)
     await answer.start()
-    writes = rig.writing.count("execute")
-    rig.writing.hold("execute")
+    writes = rig.writing.count("eval")
+    rig.writing.hold("eval")
     await answer.append("on its way")
-    await rig.writing.called("execute", writes + 1)
+    await rig.writing.called("eval", writes + 1)
     await answer.append("0123456789")
     task = asyncio.create_task(answer.append("too much"))
     assert await is_quiet(task)
-    rig.writing.let_go("execute")
+    rig.writing.let_go("eval")
     async with asyncio.timeout(PATIENCE_S):
         await task
         await answer.end(DONE)
@@ -315,24 +315,24 @@ async def test_a_full_answer_does_not_hold_up_others(
     """The bound is each answer's own."""
     monkeypatch.setattr("backend.in_progress.MAX_WAITING_CHARS", 10)
     full, other = open_answer(rig, "full"), open_answer(rig, "other")
-    rig.writing.hold("execute")
+    rig.writing.hold("eval")
     await full.append("x" * 100)
     async with asyncio.timeout(1):
         await other.append("y")
-    rig.writing.let_go("execute")
+    rig.writing.let_go("eval")
 
 
 async def test_an_abandoned_answer_is_written_no_further(rig: Rig) -> None:
     """What had gathered when an attempt was given up is dropped."""
     answer = open_answer(rig)
     await answer.start()
-    writes = rig.writing.count("execute")
-    rig.writing.hold("execute")
+    writes = rig.writing.count("eval")
+    rig.writing.hold("eval")
     await answer.append("on its way")
-    await rig.writing.called("execute", writes + 1)
+    await rig.writing.called("eval", writes + 1)
     await answer.append("dropped")
     answer.abandon()
-    rig.writing.let_go("execute")
+    rig.writing.let_go("eval")
     await settled(rig)
     assert await written(rig) == [start_label("q"), "on its way"]
 
@@ -351,11 +351,11 @@ async def test_cancelling_a_wait_does_not_stop_the_write(rig: Rig) -> None:
     """Who no longer waits for the END has said it nevertheless, and may ask again."""
     answer = open_answer(rig)
     await answer.start()
-    rig.writing.hold("execute")
+    rig.writing.hold("eval")
     task = asyncio.create_task(answer.end(STOPPED))
     assert await is_quiet(task)
     await cancel([task])
-    rig.writing.let_go("execute")
+    rig.writing.let_go("eval")
     async with asyncio.timeout(PATIENCE_S):
         await answer.end(STOPPED)
     assert [entry.ending for entry in await rig.stored()] == [None, STOPPED]
@@ -377,10 +377,10 @@ async def test_a_running_answer_is_archived_now_and_then(
 ) -> None:
     """What has stood in the stream for a while is in the archive, though nothing follows."""
     monkeypatch.setattr("backend.in_progress.PAGE_S", 0.01)
-    writes = rig.writing.count("execute")
+    writes = rig.writing.count("eval")
     answer = open_answer(rig)
     await answer.start()
-    await rig.writing.called("execute", writes + 2)
+    await rig.writing.called("eval", writes + 2)
     await settled(rig)
     entries, pages = await rig.archive.read("q", 0)
     assert [entry.text for entry in entries] == [start_label("q")]

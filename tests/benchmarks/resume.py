@@ -28,6 +28,7 @@ from typing import Any
 import aiohttp
 from redis.asyncio import Redis
 
+from backend import bulk
 from backend.archive import Archive, archive_key
 from backend.events import Ending, Entry
 from backend.payloads import Ask, new_question_id
@@ -121,10 +122,9 @@ class Scene:
     async def _copy(self, question_id: str, entries: list[Entry], *, ended: bool) -> None:
         """Copy them to the archive, as a worker does; of a running answer not the last second."""
         archived = entries if ended else entries[:-PIECES_A_PAGE]
-        async with self._redis.pipeline(transaction=True) as pipe:
-            for begin in range(0, len(archived), PIECES_A_PAGE):
-                self._archive.add(pipe, question_id, archived[begin : begin + PIECES_A_PAGE])
-            await pipe.execute()
+        for begin in range(0, len(archived), PIECES_A_PAGE):
+            page = self._archive.page(question_id, archived[begin : begin + PIECES_A_PAGE])
+            await bulk.execute(self._redis, page)
 
 
 def _foreign(number: int) -> Entry:
