@@ -63,7 +63,9 @@ async def test_the_floor_keeps_the_contract() -> None:
         arguments = ["-m", "tests.benchmarks.speed.floor"]
         async with started(arguments, "redis://unused", model_url) as backend:
             stack = Stack(backend.url, backend.pid, None, model_url)
-            given = await sample(Case("floor", "floor", Load(3, 10, 1), timed=True), stack)
+            given = await sample(
+                Case("floor", "floor", Load(3, 10, 1), timed=True), {"floor": stack}
+            )
     assert given.pieces == 1
     assert given.tree_us > 0
     assert 0 < given.delay_p50_ms <= given.delay_p99_ms

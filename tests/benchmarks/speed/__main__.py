@@ -8,6 +8,7 @@ import sys
 import time
 from collections import defaultdict
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 import aiohttp
 from redis.exceptions import RedisError
@@ -27,12 +28,22 @@ from tests.benchmarks.speed.machine import Others, described
 from tests.benchmarks.speed.once import first_piece, idle_kb, start_s
 from tests.benchmarks.speed.report import Row, Samples, rows_of, table
 
-OWN_STREAMS = {"OPENAI_STREAM": "OPENAI_STREAM:{questionId}"}
-BACKENDS: dict[str, tuple[list[str], dict[str, str]]] = {
-    "ours": (["-m", "backend"], {}),
-    "workers": (["-m", "backend", "--workers", "2"], {}),
-    "own streams": (["-m", "backend"], OWN_STREAMS),
-    "floor": (["-m", "tests.benchmarks.speed.floor"], {}),
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A backend to measure, with a Redis of its own, or that of another one."""
+
+    arguments: str
+    stream: str = "OPENAI_STREAM"
+    shares: str = ""
+
+
+PROGRAMS = {
+    "ours": Program("-m backend"),
+    "own streams": Program("-m backend", stream="OPENAI_STREAM:{questionId}"),
+    "workers": Program("-m backend --workers 2"),
+    "bystander": Program("-m backend --workers 0", shares="workers"),
+    "floor": Program("-m tests.benchmarks.speed.floor"),
 }
 NOISY_CORES = 0.25  # beyond, figures of CPU time are not worth much
 
@@ -40,6 +51,7 @@ NOISY_CORES = 0.25  # beyond, figures of CPU time are not worth much
 def cases(quick: bool) -> list[Case]:
     """All loads; shorter ones where it is to be quick."""
     tokens, long = (50, 2_000) if quick else (200, 20_000)
+    crowd = Load(100 if quick else 500, 20 if quick else 50, 200)
     steady, burst = Load(50, tokens, 20), Load(20, 500 if quick else 2_000, 0)
     forty = Load(40, tokens, 20)
     return [
@@ -49,7 +61,7 @@ def cases(quick: bool) -> list[Case]:
         Case("burst", "ours", burst),
         Case("floor, burst", "floor", burst),
         Case("forty", "ours", forty),
-        Case("workers", "workers", forty),
+        Case("workers", "workers", forty, beside="bystander"),
         Case("one user", "ours", Load(1, tokens, 20)),
         Case("ten users", "ours", Load(10, tokens, 20)),
         Case("hundred users", "ours", Load(100, tokens, 20)),
@@ -57,7 +69,8 @@ def cases(quick: bool) -> list[Case]:
         Case("long", "ours", Load(5, long, 1), every=2),
         Case("long, probed", "ours", Load(5, long, 1), probed=True, every=2),
         Case("questions", "ours", Load(100, 1, 0), times=1 if quick else 5),
-        Case("crowd", "ours", Load(100 if quick else 500, 20 if quick else 50, 200), timed=True),
+        Case("crowd", "ours", crowd, timed=True),
+        Case("crowd, workers", "workers", crowd, beside="bystander"),
     ]
 
 
@@ -70,10 +83,12 @@ async def _stacks(stack: AsyncExitStack, options: argparse.Namespace) -> dict[st
         stacks = {"ours": Stack(url, options.pid, options.redis_url, model_url)}
     else:
         stacks = {}
-    for name, (arguments, settings) in BACKENDS.items():
+    for name, program in PROGRAMS.items():
         if name == "floor" or not options.url:
-            redis_url = await stack.enter_async_context(redis_server())
-            running = started(arguments, redis_url, model_url, **settings)
+            shared = stacks[program.shares].redis_url if program.shares else None
+            redis_url: str = shared or await stack.enter_async_context(redis_server())
+            arguments, stream = program.arguments.split(), program.stream
+            running = started(arguments, redis_url, model_url, OPENAI_STREAM=stream)
             stacks[name] = await stack.enter_async_context(running)
     for backend in stacks.values():
         # The first question of a process pays for imports and connections: not our subject.
@@ -88,7 +103,7 @@ async def _rounds(stacks: dict[str, Stack], options: argparse.Namespace) -> Samp
         for case in cases(options.quick):
             if case.backend in stacks and number % case.every == 0:
                 _progress(f"round {number + 1} of {options.runs}: {case.name}")
-                samples[case.name].append(await sample(case, stacks[case.backend]))
+                samples[case.name].append(await sample(case, stacks))
     return samples
 
 

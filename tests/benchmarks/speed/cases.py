@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 
 import aiohttp
 
+from tests.benchmarks.gauges import watch_process
 from tests.benchmarks.load import Figures, Load, percentile, run
 from tests.benchmarks.programs import Stack
 from tests.benchmarks.speed.delay import delays_ms
@@ -23,7 +24,10 @@ class Wrong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A load for one of the backends; `timed` looks at delays, `probed` at its silences."""
+    """A load for one of the backends; `timed` looks at delays, `probed` at its silences.
+
+    `beside` is a server on the same Redis that nobody asks.
+    """
 
     name: str
     backend: str
@@ -32,6 +36,7 @@ class Case:
     every: int = 1  # in every such round
     probed: bool = False
     timed: bool = False
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Sample:
 
     tree_us: float
     first_us: float  # the server's process alone
+    beside_us: float
     redis_us: float
     redis_bytes: float  # kept for a token
     tokens_s: float
@@ -51,11 +57,15 @@ class Sample:
     silent_ms: float  # the longest time for which the server did not answer
 
 
-async def sample(case: Case, stack: Stack) -> Sample:
+async def sample(case: Case, stacks: Mapping[str, Stack]) -> Sample:
     """Run a case once; raises Wrong unless every byte of every answer is right."""
     parts: list[Figures] = []
     delays: list[float] = []
-    async with _probed(stack.url if case.probed else "") as silences:
+    stack, beside_pid = stacks[case.backend], stacks[case.beside].pid if case.beside else None
+    async with (
+        _probed(stack.url if case.probed else "") as silences,
+        watch_process(beside_pid) if beside_pid else nullcontext() as beside,
+    ):
         for _ in range(case.times):
             figures, answers = await run(case.load, stack.url, stack.pid, stack.redis_url)
             if not figures.all_right:
@@ -63,16 +73,24 @@ async def sample(case: Case, stack: Stack) -> Sample:
             parts.append(figures)
             if case.timed:
                 delays += await delays_ms(stack.model_url, answers)
-    return _sum(case, parts, delays, silences)
+    beside_us = beside.cpu_s / (case.load.all_tokens * case.times) * 1e6 if beside else 0.0
+    return _sum(case, parts, delays, silences, beside_us)
 
 
-def _sum(case: Case, parts: list[Figures], delays: list[float], silences: list[float]) -> Sample:
+def _sum(
+    case: Case,
+    parts: list[Figures],
+    delays: list[float],
+    silences: list[float],
+    beside_us: float,
+) -> Sample:
     tokens = case.load.all_tokens * len(parts)
     processes = [part.process for part in parts if part.process]
     redis = [part.redis for part in parts if part.redis]
     return Sample(
         tree_us=sum(cost.cpu_s for cost in processes) / tokens * 1e6,
         first_us=sum(cost.first_cpu_s for cost in processes) / tokens * 1e6,
+        beside_us=beside_us,
         redis_us=sum(cost.cpu_s for cost in redis) / tokens * 1e6,
         redis_bytes=sum(cost.kept_bytes for cost in redis) / tokens,
         tokens_s=tokens / sum(part.wall_s for part in parts),

@@ -87,6 +87,7 @@ def rows_of(samples: Samples) -> list[Row]:
             "us", "80"),
         Row("  all processes", values("workers", tree), "us"),
         Row("  against one process", ratio("workers", "forty", tree), "x", "1.2"),
+        Row("  another server on that Redis", values("workers", lambda s: s.beside_us), "us"),
         Row("1 user, 20 ms: CPU a token", values("one user", tree), "us"),
         Row("10 users", values("ten users", tree), "us", "no more than 1 user"),
         Row("100 users", values("hundred users", tree), "us", "no more than 10 users"),
@@ -98,6 +99,11 @@ def rows_of(samples: Samples) -> list[Row]:
         Row("500 users, 200 ms: CPU a token", values("crowd", tree), "us"),
         Row("  delay of a piece, median", values("crowd", lambda s: s.delay_p50_ms), "ms"),
         Row("  delay of a piece, 99 %", values("crowd", lambda s: s.delay_p99_ms), "ms", "250"),
+        Row("500 users, two workers: the server", values("crowd, workers", lambda s: s.first_us),
+            "us"),
+        Row("  all processes", values("crowd, workers", tree), "us"),
+        Row("  another server on that Redis", values("crowd, workers", lambda s: s.beside_us),
+            "us"),
     ]  # fmt: skip
     return [row for row in rows if row.values]
 
