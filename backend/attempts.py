@@ -6,6 +6,7 @@ ignored by every reader; so what stood before that START is all that an earlier
 attempt can have said, and if it had ended there, it has the last word.
 """
 
+import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from .questions import Questions
 from .record import Record
 from .storage import Backoff, insist
 from .writer import AnswerWriter
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ class Attempts:
         )
         if settled and settled.ended and settled.owner == owner:  # it was us who ended it
             self._metrics.ended(ending)
+            _log_end(settled)
         return settled is None or settled.ended
 
     async def _change(self, record: Record, transition: Transition) -> Record | None:
@@ -143,3 +147,15 @@ class Attempts:
             return await insist(lambda: self._history.transcript(record, start_id))
         except Expired:
             return Transcript()  # partly trimmed: no reader can show it any more
+
+
+def _log_end(record: Record) -> None:
+    """Log the one line that every question ends with, whoever has ended it."""
+    logger.info(
+        "question %s %s%s: attempt %d, %.2f s after it was asked",
+        record.question_id,
+        record.status,
+        f" ({record.error['code']})" if record.error else "",
+        record.attempt,
+        (record.ended_at_ms - record.asked_at_ms) / 1000,
+    )

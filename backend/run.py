@@ -94,9 +94,7 @@ class Run:
             # newer attempt lives by, should its worker die as well.
             logger.warning("question %s: taken over before its end", attempt.question_id)
             return False
-        seconds = time.monotonic() - began
-        self._metrics.answered(ending_or_none.status, seconds)
-        _log_end(attempt, ending_or_none, seconds)
+        self._metrics.answered(ending_or_none.status, time.monotonic() - began)
         return True
 
     def _count_waiting(self, attempt: Attempt) -> None:
@@ -187,14 +185,3 @@ class Run:
             return None
         self._metrics.spent(finish)
         return finish.reason
-
-
-def _log_end(attempt: Attempt, ending: Ending, seconds: float) -> None:
-    logger.info(
-        "question %s %s%s: attempt %d, %.2f s",
-        attempt.question_id,
-        ending.status,
-        f" ({ending.error['code']})" if ending.error else "",
-        attempt.record.attempt,
-        seconds,
-    )

@@ -229,6 +229,21 @@ async def test_concluding_twice_at_once_ends_it_for_both(rig: Rig) -> None:
     assert [each.status for each in concluded] == ["stopped", "stopped"]
 
 
+async def test_an_end_is_one_line_of_the_log(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever ends a question, and whoever else tries, there is one line to be counted."""
+    caplog.set_level("INFO", "backend")
+    answered, concluded = await rig.ask(), await rig.ask()
+    assert await rig.attempts.close(await begin(rig, answered), Ending.failed(Interrupted()))
+    for _ in range(2):
+        await rig.attempts.conclude(concluded.question_id, STOPPED)
+        await rig.attempts.conclude(answered.question_id, STOPPED)
+    ended = [line.partition(", ")[0] for line in caplog.messages if "after it was asked" in line]
+    assert ended == [
+        f"question {answered.question_id} failed (interrupted): attempt 1",
+        f"question {concluded.question_id} stopped: attempt 1",
+    ]
+
+
 async def test_one_of_many_attempts_owns_the_question(rig: Rig) -> None:
     """Attempts opened at once have numbers of their own; one of them closes the record."""
     record = await rig.ask()
