@@ -52,9 +52,8 @@ async def test_cpu_time_is_told_exactly() -> None:
         began = time.process_time()
         sum(range(SPINS))
         used = time.process_time() - began
-    assert used <= cost.cpu_s < used + 1
-    assert cost.first_cpu_s == cost.cpu_s
-    assert cost.cpu_s % 0.01
+    assert used <= cost.first_cpu_s <= cost.cpu_s < used + 1  # other tests may have left children
+    assert cost.first_cpu_s % 0.01
 
 
 async def test_the_floor_keeps_the_contract() -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import redis.asyncio
 
+from backend.tasks import cancel
+
 _SAMPLE_S = 0.25
 
 
@@ -91,9 +93,7 @@ async def _sampled(sample: Callable[[], Awaitable[None]]) -> AsyncIterator[None]
     try:
         yield
     finally:
-        sampling.cancel()
-        with suppress(asyncio.CancelledError):
-            await sampling
+        await cancel([sampling])  # again and again: redis-py may swallow a cancellation
 
 
 def _tree(pid: int) -> list[psutil.Process]:

@@ -85,8 +85,9 @@ async def _stacks(stack: AsyncExitStack, options: argparse.Namespace) -> dict[st
         stacks = {}
     for name, program in PROGRAMS.items():
         if name == "floor" or not options.url:
-            shared = stacks[program.shares].redis_url if program.shares else None
-            redis_url: str = shared or await stack.enter_async_context(redis_server())
+            redis_url = stacks[program.shares].redis_url if program.shares else None
+            if redis_url is None:
+                redis_url = await stack.enter_async_context(redis_server())
             arguments, stream = program.arguments.split(), program.stream
             running = started(arguments, redis_url, model_url, OPENAI_STREAM=stream)
             stacks[name] = await stack.enter_async_context(running)
