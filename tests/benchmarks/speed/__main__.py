@@ -67,7 +67,7 @@ def cases(quick: bool) -> list[Case]:
         Case("hundred users", "ours", Load(100, tokens, 20)),
         Case("short", "ours", Load(5, 200, 1), times=5 if quick else 20),
         Case("long", "ours", Load(5, long, 1), every=2),
-        Case("long, probed", "ours", Load(5, long, 1), probed=True, every=2),
+        Case("long, probed", "ours", Load(1, long, 1), probed=True, every=2),
         Case("questions", "ours", Load(100, 1, 0), times=1 if quick else 5),
         Case("crowd", "ours", crowd, timed=True),
         Case("crowd, workers", "workers", crowd, beside="bystander"),
