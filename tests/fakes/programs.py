@@ -64,7 +64,11 @@ class RedisServer:
                 *self._options,
             ]
         )  # fmt: skip
-        asyncio.run(self._answering())
+        try:
+            asyncio.run(self._answering())
+        except BaseException:
+            self.kill()
+            raise
 
     async def _answering(self) -> None:
         async with asyncio.timeout(START_TIMEOUT_S), Redis.from_url(self.url) as client:
