@@ -38,8 +38,9 @@ async def stack_of_module(
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")
-async def programs(stack: Stack) -> None:
+async def programs(stack: Stack, proxy: Proxy) -> None:
     """One server and two workers, so that a takeover would be possible."""
+    await proxy.heal()  # a test that failed may have left it broken
     await stack.have(servers=1, workers=2)
 
 
