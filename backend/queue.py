@@ -71,6 +71,8 @@ class WorkQueue:
         self._blocking = storage.blocking
         self._consumer = consumer
         self._released: set[str] = set()  # by us; they may be somebody else's by now
+        # A renewal that overtakes a release would make it look as if it were in work here.
+        self._leases = asyncio.Lock()
 
     async def create_group(self) -> None:
         """Make sure that the group exists; it starts with the oldest question."""
@@ -91,9 +93,10 @@ class WorkQueue:
         return [delivery for _, entries in reply for delivery in _deliveries(entries)]
 
     async def renew(self, entry_ids: list[str]) -> None:
-        """Begin the leases of these entries anew."""
-        if entry_ids:
-            await self._writing.xclaim(STREAM, GROUP, self._consumer, 0, entry_ids, justid=True)
+        """Begin the leases of these entries anew, but for those that were released."""
+        async with self._leases:
+            if kept := [entry_id for entry_id in entry_ids if entry_id not in self._released]:
+                await self._writing.xclaim(STREAM, GROUP, self._consumer, 0, kept, justid=True)
 
     async def claim(self, idle_ms: int, count: int) -> list[Delivery]:
         """Take over up to `count` entries that nobody has renewed for `idle_ms`."""
@@ -113,9 +116,10 @@ class WorkQueue:
     async def release(self, entry_id: str) -> None:
         """Give an entry back for others to claim at once."""
         self._released.add(entry_id)
-        await self._redis.xclaim(
-            STREAM, GROUP, self._consumer, 0, [entry_id], idle=RELEASED_IDLE_MS, justid=True
-        )
+        async with self._leases:
+            await self._redis.xclaim(
+                STREAM, GROUP, self._consumer, 0, [entry_id], idle=RELEASED_IDLE_MS, justid=True
+            )
 
     async def finish(self, entry_id: str) -> None:
         """Acknowledge an entry and remove it: the queue holds only what is not done."""
@@ -130,8 +134,8 @@ class WorkQueue:
             STREAM, GROUP, min="-", max="+", count=RELEASED_AT_ONCE, consumername=self._consumer
         )
         for entry in pending:
-            # A renewal under way may have brought one back under our name that was
-            # released and is being answered: to release it again would take it away.
+            # One that was released may be in work elsewhere by now: to release it
+            # again would take it away.
             if entry["message_id"] not in self._released:
                 await self.release(entry["message_id"])
 

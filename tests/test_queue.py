@@ -1,6 +1,7 @@
 """The work queue: each question to one worker, and to another one if that dies."""
 
 import asyncio
+import dataclasses
 
 import pytest
 from redis.exceptions import ResponseError
@@ -217,6 +218,24 @@ async def test_a_released_question_is_claimed_at_once(
     await put_questions(storage, "q")
     delivery = await take_one(queue)
     await queue.release(delivery.entry_id)
+    assert await other.claim(RELEASED_IDLE_MS, 10) == [delivery]
+
+
+async def test_a_renewal_under_way_undoes_no_release(storage: Storage, other: WorkQueue) -> None:
+    """What is released while a renewal is on its way is had by others at once all the same."""
+    gate = GatedRedis(storage.writing)
+    queue = WorkQueue(dataclasses.replace(storage, writing=gate), "one")
+    await put_questions(storage, "q")
+    delivery = await take_one(queue)
+    gate.hold("xclaim")
+    renewing = asyncio.create_task(queue.renew([delivery.entry_id]))
+    await gate.called("xclaim")
+    releasing = asyncio.create_task(queue.release(delivery.entry_id))
+    assert await is_quiet(releasing)
+    gate.let_go("xclaim")
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(renewing, releasing)
+    await queue.renew([delivery.entry_id])
     assert await other.claim(RELEASED_IDLE_MS, 10) == [delivery]
 
 
