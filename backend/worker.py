@@ -24,7 +24,8 @@ from .storage import STORAGE_ERRORS, Backoff, insist
 from .tasks import Parts
 
 HEARTBEATS_PER_LEASE = 10
-TAKE_AT_ONCE = 32  # questions a take; the rest is left to other workers
+TAKE_AT_ONCE = 8  # questions a take; the rest is left to other workers
+CLAIM_AT_ONCE = 32  # entries a command: Redis looks at ten times as many to find them
 UNWIND_S = 2.0  # an aborted run has this long to close its connection to the provider
 
 logger = logging.getLogger(__name__)
@@ -155,9 +156,12 @@ class Worker:
         self._steady_since = min(self._steady_since, now)
         steady = now - self._steady_since >= self._settings.lease_s
         idle_ms = round(self._settings.lease_s * 1000) if steady else RELEASED_IDLE_MS
-        free = min(self._settings.worker_concurrency - len(self._runs), TAKE_AT_ONCE)
-        if free > 0:
-            self._begin(await self._queue.claim(idle_ms, free), chain)
+        while (free := self._settings.worker_concurrency - len(self._runs)) > 0:
+            count = min(free, CLAIM_AT_ONCE)
+            claimed = await self._queue.claim(idle_ms, count)
+            self._begin(claimed, chain)
+            if len(claimed) < count:
+                return
 
     async def _recover(self, exc: BaseException, backoff: Backoff) -> None:
         backoff.log(exc)

@@ -21,7 +21,7 @@ from backend.run import Chain
 from backend.settings import Settings
 from backend.storage import Storage, connect
 from backend.tasks import Parts
-from backend.worker import Worker
+from backend.worker import CLAIM_AT_ONCE, HEARTBEATS_PER_LEASE, Worker
 from tests.fakes.programs import RedisServer
 
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
@@ -470,6 +470,21 @@ async def test_a_handover_says_no_end(site: Site) -> None:
     assert (after.status, after.released) == ("running", True)
 
 
+async def test_everything_that_was_handed_over_is_begun_at_once(site: Site) -> None:
+    """However many questions a worker leaves, the next one takes all in one beat of its heart."""
+    many, beat_s = CLAIM_AT_ONCE + 1, 6.0
+    async with site.worker(FakeChain("half ", silence())) as worker:
+        records = [await site.ask() for _ in range(many)]
+        await asyncio.gather(*(site.heard(record, "half ") for record in records))
+        await worker.drain(0)
+    whole = FakeChain("It is.", STOP)
+    async with site.worker(whole, lease_s=beat_s * HEARTBEATS_PER_LEASE):
+        async with asyncio.timeout(beat_s - 1):
+            answers = await asyncio.gather(*map(site.read, records))
+    assert {outcome(entries) for entries in answers} == {("It is.", "done", None)}
+    assert len(whole.asked) == many
+
+
 async def test_a_drained_worker_takes_nothing_new(site: Site) -> None:
     """A question that is asked after a drain is left to the workers that stay."""
     leaving, staying = FakeChain("first", STOP), FakeChain("second", STOP)
@@ -561,7 +576,7 @@ async def test_a_worker_that_was_taken_over_falls_silent(site: Site) -> None:
 
 
 async def test_a_question_that_was_asked_twice_is_answered_once(site: Site) -> None:
-    """Two queue entries of one question are one answer, and both are gone in the end."""
+    """A question that is asked again while it waits is one answer, and the queue is empty then."""
     chain = FakeChain("It is.", STOP)
     record = await site.ask()
     await site.ask(record.question_id)
