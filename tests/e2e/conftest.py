@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page
 from redis.asyncio import Redis
 
 from backend.page import create_page, socket_io_client_file
 from backend.storage import Client
-from tests.e2e.pages import CHROMIUM, CHROMIUM_ARGS, open_page, opened_context
+from tests.e2e.pages import open_page, opened_context
+from tests.fakes.chromium import CHROMIUM, chromium
 from tests.fakes.fake_backend import FakeBackend
 from tests.fakes.openai_endpoint import OpenAIEndpoint, Script
 from tests.fakes.programs import Program, RedisServer, need_clients, program
@@ -75,16 +76,9 @@ def installed() -> None:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(installed: None) -> AsyncIterator[Browser]:
     """Chromium, started once for all tests: it takes longer to start than most of them to run."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=CHROMIUM_ARGS,
-            # Whoever goes back gets the page from this cache, its sockets closed.
-            ignore_default_args=["--disable-back-forward-cache"],
-            timeout=30_000,
-        )
+    # Whoever goes back gets the page from this cache, its sockets closed.
+    async with chromium(without=["--disable-back-forward-cache"]) as browser:
         yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -1,7 +1,6 @@
 """What a person does with the page and sees there, for the tests in a real browser."""
 
 import re
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,18 +9,6 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locato
 
 from tests.fakes.fake_backend import FakeBackend
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-CHROMIUM_ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PHONE = {"width": 360, "height": 640}
 WIDE = {"width": 1400, "height": 900}
 

@@ -1,7 +1,7 @@
 """A real Chromium, as the tests and the benchmark of the page use it."""
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from playwright.async_api import Browser, async_playwright
@@ -21,11 +21,14 @@ _ARGS = [
 
 
 @asynccontextmanager
-async def chromium(*arguments: str) -> AsyncIterator[Browser]:
-    """Chromium without a window; it ends with the block."""
+async def chromium(*arguments: str, without: Sequence[str] = ()) -> AsyncIterator[Browser]:
+    """Chromium without a window; it ends with the block. `without`: Playwright's own arguments."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*_ARGS, *arguments], timeout=30_000
+            executable_path=CHROMIUM,
+            args=[*_ARGS, *arguments],
+            ignore_default_args=without,
+            timeout=30_000,
         )
         try:
             yield browser
