@@ -1,6 +1,6 @@
 """Refuses a Redis Cluster in plain words, instead of failing at every second question.
 
-The record of a question and its place in the queue are written in one transaction, and so
+The record of a question and its place in the queue are written in one step, and so
 are the entries of all answers that are under way; in a cluster these keys lie on different
 nodes. One Redis with replicas, or one found through a proxy, is what we are made for.
 """
