@@ -151,11 +151,12 @@ class Attempts:
 
 def _log_end(record: Record) -> None:
     """Log the one line that every question ends with, whoever has ended it."""
+    asked_at_ms = record.asked_at_ms or record.ended_at_ms  # another program's record has none
     logger.info(
         "question %s %s%s: attempt %d, %.2f s after it was asked",
         record.question_id,
         record.status,
         f" ({record.error['code']})" if record.error else "",
         record.attempt,
-        (record.ended_at_ms - record.asked_at_ms) / 1000,
+        (record.ended_at_ms - asked_at_ms) / 1000,
     )

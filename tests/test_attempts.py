@@ -1,6 +1,7 @@
 """Attempts: who may write an answer, how it is taken over, and who has the last word."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 
 import pytest
@@ -242,6 +243,19 @@ async def test_an_end_is_one_line_of_the_log(rig: Rig, caplog: pytest.LogCapture
         f"question {answered.question_id} failed (interrupted): attempt 1",
         f"question {concluded.question_id} stopped: attempt 1",
     ]
+
+
+async def test_a_record_that_does_not_say_when_it_was_asked(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its line of the log counts no years."""
+    caplog.set_level("INFO", "backend")
+    record = await rig.ask()
+    await rig.questions.change(
+        record.question_id, lambda current: dataclasses.replace(current, asked_at_ms=0)
+    )
+    await rig.attempts.conclude(record.question_id, STOPPED)
+    assert "attempt 1, 0.00 s after it was asked" in caplog.text
 
 
 async def test_one_of_many_attempts_owns_the_question(rig: Rig) -> None:
