@@ -48,18 +48,18 @@ async def watch_process(pid: int) -> AsyncIterator[ProcessCost]:
     """
     tree = _tree(pid)
     cost = ProcessCost(processes=len(tree), rss_before_mb=_rss_mb(tree))
-    before = _cpu_s(tree)
+    before = _cpu_ns(tree)
     latest = dict(before)
 
     async def sample() -> None:
-        latest.update(_cpu_s(tree))
+        latest.update(_cpu_ns(tree))
         cost.rss_peak_mb = max(cost.rss_peak_mb, _rss_mb(tree))
 
     async with _sampled(sample):
         yield cost
     await sample()
-    cost.cpu_s = sum(latest.values()) - sum(before.values())
-    cost.first_cpu_s = latest.get(pid, 0.0) - before.get(pid, 0.0)
+    cost.cpu_s = (sum(latest.values()) - sum(before.values())) / 1e9
+    cost.first_cpu_s = (latest.get(pid, 0) - before.get(pid, 0)) / 1e9
 
 
 @asynccontextmanager
@@ -104,22 +104,22 @@ def _tree(pid: int) -> list[psutil.Process]:
         raise ProcessLookupError(f"there is no process {pid}") from exc
 
 
-def _cpu_s(tree: list[psutil.Process]) -> dict[int, float]:
-    seconds = {}
+def _cpu_ns(tree: list[psutil.Process]) -> dict[int, int]:
+    used = {}
     for member in tree:
         with suppress(psutil.NoSuchProcess, OSError):
-            seconds[member.pid] = _process_cpu_s(member)
-    return seconds
+            used[member.pid] = _process_cpu_ns(member)
+    return used
 
 
-def _process_cpu_s(process: psutil.Process) -> float:
-    """The CPU time of a process: where the system has a clock for it, to the nanosecond."""
+def _process_cpu_ns(process: psutil.Process) -> int:
+    """The CPU time of a process: whole nanoseconds where the system has a clock for it."""
     if clock_of := getattr(ctypes.CDLL(None), "clock_getcpuclockid", None):
         clock = ctypes.c_int()
         if clock_of(process.pid, ctypes.byref(clock)) == 0:
-            return time.clock_gettime(clock.value)
+            return time.clock_gettime_ns(clock.value)
     times = process.cpu_times()  # in steps of 10 ms
-    return float(times.user + times.system)
+    return int((times.user + times.system) * 1e9)
 
 
 def _rss_mb(tree: list[psutil.Process]) -> float:
