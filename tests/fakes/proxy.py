@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Self
 
 PIECE = 65_536
@@ -17,6 +18,8 @@ class Proxy:
         self._listener: asyncio.Server | None = None
         self._requests = asyncio.Event()  # set: what clients send is passed on
         self._replies = asyncio.Event()
+        self._unheard: list[bytes] = []  # requests whose replies are held back
+        self._held_back = asyncio.Condition()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -49,7 +52,15 @@ class Proxy:
 
     def swallow_replies(self) -> None:
         """Pass on what clients send, and hold back every reply; `cut` then loses them."""
+        self._unheard.clear()
         self._replies.clear()
+
+    async def swallowed_reply_to(self, *words: bytes) -> None:
+        """Wait until the reply to a request with all of these words is held back."""
+        async with self._held_back:
+            await self._held_back.wait_for(
+                lambda: any(all(word in request for word in words) for request in self._unheard)
+            )
 
     async def heal(self) -> None:
         """Accept and pass on everything again, first what was held back."""
@@ -76,9 +87,23 @@ class Proxy:
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_target, to_target = await asyncio.open_connection("127.0.0.1", self._target_port)
         self._writers.add(to_target)
+        latest = b""
+
+        async def request(piece: bytes) -> None:
+            nonlocal latest
+            latest = piece
+            await self._requests.wait()
+
+        async def reply(_: bytes) -> None:
+            if not self._replies.is_set():
+                async with self._held_back:
+                    self._unheard.append(latest)
+                    self._held_back.notify_all()
+            await self._replies.wait()
+
         pumps = [
-            asyncio.create_task(_pump(reader, to_target, self._requests)),
-            asyncio.create_task(_pump(from_target, writer, self._replies)),
+            asyncio.create_task(_pump(reader, to_target, request)),
+            asyncio.create_task(_pump(from_target, writer, reply)),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -91,9 +116,11 @@ class Proxy:
 
 
 async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flowing: asyncio.Event
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    passed: Callable[[bytes], Awaitable[None]],
 ) -> None:
     while piece := await reader.read(PIECE):
-        await flowing.wait()
+        await passed(piece)
         writer.write(piece)
         await writer.drain()
