@@ -171,6 +171,12 @@ class Answer:
         """Wait until so many entries were folded in, those of older attempts counted."""
         await self.wait(lambda: len(self.metas) >= entries, f"{entries} entries", timeout_s)
 
+    async def read_or_ended(self, entries: int, timeout_s: float = PATIENCE_S) -> None:
+        """Wait until so many entries were folded in, or there will be no more."""
+        await self.wait(
+            lambda: len(self.metas) >= entries or not self.open, f"{entries} entries", timeout_s
+        )
+
     async def begun_anew(self, attempt: int, timeout_s: float = PATIENCE_S) -> None:
         """Wait for the first piece of this attempt, or of a later one."""
         await self.wait(
@@ -243,6 +249,7 @@ class Client:
                 ack = await self.request("askQuestion", payload)
             except Lost:
                 repeated = True
+                await asyncio.sleep(RETRY_S)  # the socket may not know yet that it is closed
                 async with asyncio.timeout(PATIENCE_S):
                     await self._connected.wait()
                 continue
@@ -261,16 +268,18 @@ class Client:
         await self._resume(answer)
         return answer
 
-    async def resume_behind(self, known: Answer, count: int) -> Answer:
+    async def resume_behind(self, known: Answer, count: int, *, after: str | None = None) -> Answer:
         """Read on behind the first `count` entries of an answer that somebody has whole.
 
-        The answer begins as this person's would: with what those entries say.
+        The answer begins as this person's would: with what those entries say. The place
+        to go on from may be named by another entry, `after`.
         """
         answer = Answer(known.question_id, known.question)
         pieces = iter(known.pieces)
         for meta in known.metas[:count]:
             is_piece = meta["number"] > 0 and "status" not in meta
             answer.take(next(pieces) if is_piece else "", meta)
+        answer.last_id = after or answer.last_id
         self.answers[known.question_id] = answer
         await self._resume(answer)
         return answer

@@ -181,7 +181,12 @@ class OpenAIEndpoint(Journal):
         if fault in COUNTED_FAULTS:
             del pieces[int(count) :]
         encoders = {"empty_deltas": wire.between_empty_deltas, "refusal": wire.refused_piece}
-        await self._send(http, request, map(encoders.get(fault, wire.piece), pieces))
+        encode, hold = encoders.get(fault, wire.piece), request.script.hold
+        if hold is not None:
+            await self._send(http, request, map(encode, pieces[:hold]))
+            await request.let_go.wait()
+            del pieces[:hold]
+        await self._send(http, request, map(encode, pieces))
         if fault == "stall_after":
             await _forever()
         if fault == "cut_after":

@@ -24,6 +24,7 @@ class Request:
     sent_at: list[float] = field(default_factory=list)  # perf_counter of each piece
     open: bool = True
     completed: bool = False  # False after it closed: a fault, or the client went away
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)  # what its script held back
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +46,11 @@ class Journal:
     def requests_for(self, question: str) -> list[Request]:
         """The requests that carried this question, oldest first."""
         return list(self._by_question.get(question.strip(), ()))
+
+    def go_on(self, question: str) -> None:
+        """Let what has been asked so far go on where its script holds it, or would."""
+        for request in self.requests_for(question):
+            request.let_go.set()
 
     async def wait_requests(self, question: str, count: int, timeout_s: float = 10) -> Request:
         """Wait until the question has arrived so many times; the newest request with it."""

@@ -47,7 +47,7 @@ _TRIMMINGS = (
 _TAG = re.compile(r"q([0-9a-f]{8})\.\d+")
 
 _DIRECTIVES = re.compile(r"\[\[\s*(\w+=\S+?(?:\s+\w+=\S+?)*)\s*\]\]")
-_NUMBERS = {"tokens", "times"}
+_NUMBERS = {"tokens", "times", "hold"}
 _MILLISECONDS = {"interval_ms": "interval_s", "first_delay_ms": "first_delay_s"}
 
 _PLAIN_FAULTS = {
@@ -80,7 +80,8 @@ class Script:
 
     `first_delay_s` passes before the headers, as it does where a model thinks.
     `fail_times:K` and `times=K` (with any fault) spoil the first K requests that
-    carry this question; the ones after that are answered in full.
+    carry this question; the ones after that are answered in full. After `hold`
+    pieces an answer waits until the endpoint is told to let it go on.
     """
 
     tokens: int = 20
@@ -88,6 +89,7 @@ class Script:
     first_delay_s: float = 0.0
     fault: str = ""
     times: int | None = None
+    hold: int | None = None
 
     def __post_init__(self) -> None:
         name, _, count = self.fault.partition(":")

@@ -22,6 +22,7 @@ from tests.fakes.openai_endpoint import OpenAIEndpoint, Script
 from tests.fakes.programs import Program, RedisServer, program
 
 LEASE_S = 2.0  # shorter than by default, so that takeovers need not be waited for
+LONG_LEASE_S = 5.0  # where no pause of a busy machine may be taken for a death
 LOOK_AGAIN_S = 0.02  # Redis and processes tell nobody when they change, so we look
 
 SETTINGS = {
@@ -138,9 +139,7 @@ class Stack:
         """Wait until these processes have ended, however they did."""
 
         async def ended() -> bool:
-            return not any(
-                each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in processes
-            )
+            return not any(map(_lives, processes))
 
         await until(ended)
 
@@ -220,6 +219,8 @@ class Stack:
         group = f"{base}_Grp_{user_id}"
         pending = await self.store.xpending_range(stream, group, min="-", max="+", count=100_000)
         ids = {entry["message_id"] for entry in pending}
+        if not ids:
+            return []
         return [entry.id for entry in await self.entries(answer) if entry.id in ids]
 
     async def received(self, answer: Answer) -> None:
@@ -315,6 +316,13 @@ def _has_traceback(each: Program) -> bool:
         line.startswith("Traceback") and not before.startswith("Exception ignored in")
         for before, line in itertools.pairwise(["", *each.output])
     )
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def kill(victim: Program) -> None:

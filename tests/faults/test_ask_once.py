@@ -2,14 +2,23 @@
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from tests.fakes.client import Refused
-from tests.faults.stack import Stack
+from tests.fakes.programs import RedisServer
+from tests.faults.stack import LONG_LEASE_S, Stack, stack_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack_of_module(redis_of_module: RedisServer, use_xread: str) -> AsyncIterator[Stack]:
+    """A stack in which nothing is taken over, so that every request is one for a question."""
+    async with stack_of(redis_of_module, LEASE_S=str(LONG_LEASE_S), USE_XREAD=use_xread) as stack:
+        yield stack
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")
@@ -33,13 +42,14 @@ async def test_at_two_servers_at_the_same_moment(stack: Stack) -> None:
 async def test_a_double_click(stack: Stack) -> None:
     """Asking again on the same connection while the answer runs begins nothing anew."""
     person = await stack.person()
-    answer = await person.ask("Click, click?")
+    answer = await person.ask("Click, click? [[hold=30]]")
     answer.replayed = True
     await asyncio.gather(
         *(person.ask(answer.question, question_id=answer.question_id) for _ in range(3))
     )
     await answer.received(10)
     await person.ask(answer.question, question_id=answer.question_id)
+    stack.model.go_on(answer.question)
     await stack.whole(answer)
     assert len(stack.model.requests_for(answer.question)) == 1
 

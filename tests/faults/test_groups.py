@@ -87,7 +87,7 @@ async def test_a_server_dies_between_delivery_and_acknowledgement(stack: Stack) 
     """
     doomed, heir = stack.servers
     person = await stack.person(doomed, heir, user_id="cut")
-    answers = [await person.ask(f"Who cuts {n}? [[tokens=60]] [[interval_ms=30]]") for n in (1, 2)]
+    answers = [await person.ask(f"Who cuts {n}? [[tokens=200]] [[interval_ms=30]]") for n in (1, 2)]
     for answer in answers:
         await answer.received(5)
     person.acknowledges = False
@@ -114,7 +114,7 @@ async def test_a_tab_closed_in_the_middle(stack: Stack) -> None:
     """Of an answer that nobody reads, what was delivered stays pending until somebody returns."""
     leaving = Client(stack.http, stack.servers[0].url, user_id="gone")
     async with leaving:
-        answer = await leaving.ask("Who leaves? [[tokens=40]] [[interval_ms=20]]")
+        answer = await leaving.ask("Who leaves? [[tokens=200]] [[interval_ms=20]]")
         leaving.acknowledges = False
         await answer.received(10)
         await are_pending(stack, answer, 4)
@@ -154,7 +154,7 @@ async def test_somebody_else_reads_along(stack: Stack) -> None:
 async def test_entries_that_another_consumer_has_taken(stack: Stack) -> None:
     """A program that read from the group and vanished costs nobody a word."""
     person = await stack.person(user_id="robbed")
-    answer = await person.ask("Who takes? [[tokens=60]] [[interval_ms=20]]")
+    answer = await person.ask("Who takes? [[tokens=200]] [[interval_ms=20]]")
     await answer.received(3)
     stream, group = STREAM.format("robbed"), GROUP.format("robbed")
     taken = 0

@@ -16,8 +16,8 @@ async def stack_of_module(redis_of_module: RedisServer, use_xread: str) -> Async
     """A stack with little patience for its model."""
     async with stack_of(
         redis_of_module,
-        MODEL_FIRST_PIECE_TIMEOUT_S="1.5",
-        MODEL_IDLE_TIMEOUT_S="0.5",
+        MODEL_FIRST_PIECE_TIMEOUT_S="3",
+        MODEL_IDLE_TIMEOUT_S="2",
         MODEL_RETRIES="2",
         USE_XREAD=use_xread,
     ) as stack:

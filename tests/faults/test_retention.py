@@ -15,6 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 RETENTION_S = 3.0
 STREAMS = {"OPENAI_STREAM", "OPENAI_QUESTIONS", "OPENAI_STOPS"}
 BELL_TTL_S = 5
+GONE = -2  # what Redis says about a key that has just expired
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -48,7 +49,8 @@ async def test_after_a_load_nothing_is_left_behind(stack: Stack) -> None:
     await until(queue_empty)
     async for key in stack.store.scan_iter():
         ttl_s = await stack.store.ttl(key)
-        assert key in STREAMS or 0 <= ttl_s <= max(RETENTION_S, BELL_TTL_S), (key, ttl_s)
+        expires = ttl_s == GONE or 0 <= ttl_s <= max(RETENTION_S, BELL_TTL_S)
+        assert key in STREAMS or expires, (key, ttl_s)
 
 
 async def test_what_is_too_old_is_gone(stack: Stack) -> None:
@@ -62,7 +64,7 @@ async def test_what_is_too_old_is_gone(stack: Stack) -> None:
         return set(keys) <= STREAMS and not await stack.entries(answer)
 
     await until(forgotten)
-    cursor = answer.metas[5]["id"]
+    cursor = answer.metas[len(answer.metas) // 2]["id"]
     for after in (None, cursor):
         with pytest.raises(Refused) as refused:
             await person.resume(answer.question_id, after=after)
