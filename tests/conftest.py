@@ -5,11 +5,18 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from backend.demo import embedded_redis
 from backend.storage import Storage, connect
 from tests.fakes.openai_endpoint import OpenAIEndpoint
 from tests.fakes.programs import RedisServer
+
+# A machine that does something else for a moment has found no slow code.
+settings.register_profile(
+    "patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(wrapper=True)

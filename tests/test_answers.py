@@ -42,6 +42,7 @@ from tests.fakes.scrape import counted
 
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
 
+REFUSED_S = 4.0  # some 2 s where nothing else runs; a client of Redis alone would wait 5 s
 EVERY_PLACE = pytest.mark.parametrize("recent_ms", [2_000, -1], ids=["stream", "archive"])
 
 
@@ -189,14 +190,14 @@ async def test_requests_are_answered_while_redis_is_away(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, away: str
 ) -> None:
     """To ask, find or stop says storage_unavailable in time, whether Redis fails or hangs."""
-    monkeypatch.setattr("backend.answers.REQUEST_TIMEOUT_S", 0.1)
     record = await rig.ask()
+    monkeypatch.setattr("backend.answers.REQUEST_TIMEOUT_S", 0.1)
     for name in ("execute", "get"):
         if away == "silent":
             rig.commands.hold(name)
         else:
             rig.commands.refuse(name, float("inf"))
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(REFUSED_S):
         with pytest.raises(StorageUnavailable):
             await rig.answers.ask(new_ask())
         with pytest.raises(StorageUnavailable):
@@ -462,7 +463,7 @@ async def test_a_trimmed_answer_is_expired_at_once(rig: Rig, kept: int) -> None:
     """An ended answer that is partly or wholly gone is never shown with a hole."""
     record, _ = await rig.answered("one", "two")
     await rig.raw.xtrim(STREAM, maxlen=kept, approximate=False)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(Expired):
             await rig.read(record)
 
@@ -472,7 +473,7 @@ async def test_a_trimmed_running_answer_is_expired_at_once(rig: Rig) -> None:
     record = await rig.begun(await rig.ask())
     await rig.write(*open_answer(record.question_id, "one", "two"))
     await rig.raw.xtrim(STREAM, maxlen=1, approximate=False)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(Expired):
             await rig.read(record)
 
@@ -506,7 +507,7 @@ async def test_an_emptied_redis_is_noticed_by_live_readers(rig: Rig) -> None:
     await rig.write(*open_answer(record.question_id, "one"))
     reader = await live(rig, record)
     await rig.raw.flushall()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(Expired):
             await reader
 
@@ -523,7 +524,7 @@ async def test_a_deleted_stream_is_noticed_by_live_readers(rig: Rig) -> None:
         pipe.delete(STREAM)
         last_id, _ = await pipe.execute()
     await rig.closed(record, [*entries, dataclasses.replace(last, id=last_id)])
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(Expired):
             await reader
 
@@ -540,7 +541,7 @@ async def test_a_missed_end_is_found_through_the_record(rig: Rig) -> None:
         assert not feed.overrun
     entries += await rig.write(end(record.question_id, "one"))
     await rig.closed(record, entries)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_S):
         assert await reader == entries
 
 
@@ -560,19 +561,22 @@ async def test_a_long_silence_is_no_end(rig: Rig) -> None:
 # Stopping
 
 
-async def test_stopping_a_queued_question_ends_it(rig: Rig) -> None:
-    """A question that nobody has begun ends at once, and is not begun any more."""
+async def test_stopping_a_queued_question_ends_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that nobody has begun ends without waiting for a worker, and is not begun."""
+    monkeypatch.setattr("backend.answers.STOP_TIMEOUT_S", 2 * PATIENCE_S)
     record = await rig.ask()
-    began = time.monotonic()
-    stopped = await rig.answers.stop(record.question_id)
+    async with asyncio.timeout(PATIENCE_S):
+        stopped = await rig.answers.stop(record.question_id)
     assert stopped.status == "stopped"
-    assert time.monotonic() - began < 1
     assert (await rig.read(stopped))[-1].ending == STOPPED
     assert await rig.attempts.open(record.question_id, record.delivery) is None
 
 
-async def test_stopping_is_left_to_the_worker(rig: Rig) -> None:
+async def test_stopping_is_left_to_the_worker(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is there ends its answer itself; on return, the END stands in the stream."""
+    monkeypatch.setattr("backend.answers.STOP_TIMEOUT_S", PATIENCE_S)
     record = await rig.ask()
     worker = Worker(rig, record)
     async with in_background(worker.run()):
@@ -584,8 +588,11 @@ async def test_stopping_is_left_to_the_worker(rig: Rig) -> None:
     assert (stopped.status, last.ending, last.attempt) == ("stopped", STOPPED, 1)
 
 
-async def test_stopping_returns_how_the_worker_ended_it(rig: Rig) -> None:
+async def test_stopping_returns_how_the_worker_ended_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An answer that is done before the wish arrives is done, not stopped."""
+    monkeypatch.setattr("backend.answers.STOP_TIMEOUT_S", PATIENCE_S)
     record = await rig.ask()
     attempt = await rig.attempts.open(record.question_id)
     assert attempt
@@ -596,14 +603,12 @@ async def test_stopping_returns_how_the_worker_ended_it(rig: Rig) -> None:
 
 
 async def test_stopping_ends_what_a_dead_worker_has_left(rig: Rig) -> None:
-    """Where nobody ends it in time, the server does, within two seconds, words kept."""
+    """Where nobody ends it in time, the server does, words kept."""
     record = await rig.ask()
     attempt = await rig.attempts.open(record.question_id)
     assert attempt
     await attempt.answer.append("half an ans")
-    began = time.monotonic()
     stopped = await rig.answers.stop(record.question_id)
-    assert time.monotonic() - began < 2
     entries = await rig.read(stopped)
     assert (stopped.status, words(entries), entries[-1].ending) == (
         "stopped", "half an ans", STOPPED,
@@ -644,23 +649,23 @@ async def test_stopping_an_unknown_question_is_expired(rig: Rig) -> None:
 
 
 async def test_stopping_while_redis_is_frozen_is_refused_in_time(own_redis: RedisServer) -> None:
-    """A Redis that does not answer is storage_unavailable within two seconds."""
+    """A Redis that does not answer is storage_unavailable, before its client gives up."""
     async with connect(own_redis.url) as storage, Rig(storage).running() as rig:
         record = await rig.ask()
         own_redis.pause()
         began = time.monotonic()
         with pytest.raises(StorageUnavailable):
             await rig.answers.stop(record.question_id)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < REFUSED_S
         own_redis.go_on()
 
 
 async def test_stopping_while_redis_is_down_is_refused_in_time(own_redis: RedisServer) -> None:
-    """A Redis that is not there is storage_unavailable within two seconds."""
+    """A Redis that is not there is storage_unavailable, before its client gives up."""
     async with connect(own_redis.url) as storage, Rig(storage).running() as rig:
         record = await rig.ask()
         own_redis.kill()
         began = time.monotonic()
         with pytest.raises(StorageUnavailable):
             await rig.answers.stop(record.question_id)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < REFUSED_S

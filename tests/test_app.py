@@ -19,7 +19,7 @@ from backend.tasks import Parts
 
 Client = TestClient[web.Request, web.Application]
 
-PATIENCE_S = 5.0  # all that is waited for comes at once; this is for machines under load
+PATIENCE_S = 20.0  # all that is waited for comes at once; this is for machines under load
 ASK = "/askQuestionWithoutStream"
 QUESTION = {"topic": "Redis", "topicQuestion": "What is a stream?"}
 

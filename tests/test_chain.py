@@ -71,7 +71,7 @@ async def impatient(endpoint: OpenAIEndpoint) -> AsyncIterator[ChatOpenAI]:
             base_url=endpoint.url,
             api_key=SecretStr("key"),
             max_retries=0,
-            timeout=0.2,
+            timeout=2,
             stream_chunk_timeout=None,
             http_async_client=http,
         )
@@ -360,6 +360,8 @@ async def test_cancelling_closes_the_connection_when_a_piece_has_just_come(
         questions = [f"{race}.{n} [[tokens=10000 interval_ms=2]]" for n in range(AT_A_TIME)]
         # Kept until the end: a connection must not depend on who still knows the task.
         asking = [asyncio.create_task(said(chain, question)) for question in questions]
+        for question in questions:
+            await endpoint.wait_requests(question, 1)
         await endpoint.wait_sent(questions[-1], pieces)
         await asyncio.gather(*map(cancelled, asking))
         for question in questions:

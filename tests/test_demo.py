@@ -65,7 +65,7 @@ async def test_reading_for_a_consumer_waits(demo: Storage) -> None:
 async def test_reading_for_a_consumer_finds_what_is_there(demo: Storage) -> None:
     """What was written before the read is given at once."""
     entry_id = await demo.commands.xadd("stream", {"text": "early"})
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_S):
         reply = await read_group(demo.blocking, "one", LONG_MS)
     assert reply == [["stream", [(entry_id, {"text": "early"})]]]
 
@@ -75,7 +75,7 @@ async def test_a_waiting_consumer_is_woken_at_once(demo: Storage) -> None:
     task = read_group(demo.blocking, "one", LONG_MS)
     assert await is_quiet(task)
     entry_id = await demo.commands.xadd("stream", {"text": "now"})
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE_S):
         assert await task == [["stream", [(entry_id, {"text": "now"})]]]
 
 
@@ -94,11 +94,11 @@ async def test_two_waiting_consumers_are_woken(demo: Storage) -> None:
 
 async def test_one_entry_goes_to_one_of_two_consumers(demo: Storage) -> None:
     """Nobody gets an entry twice, though both consumers waited for it."""
-    tasks = [read_group(demo.blocking, name, 200) for name in ("one", "other")]
+    tasks = [read_group(demo.blocking, name, LONG_MS) for name in ("one", "other")]
     assert [await is_quiet(task) for task in tasks] == [True, True]
     await demo.commands.xadd("stream", {"text": "a"})
     async with asyncio.timeout(PATIENCE_S):
-        replies = await asyncio.gather(*tasks)
+        replies = await asyncio.gather(*tasks)  # the write has ended both waits
     assert sorted(len(reply) for reply in replies) == [0, 1]
 
 

@@ -72,7 +72,7 @@ async def test_a_refused_ask_costs_nothing(storage: Storage) -> None:
 
 async def test_tokens_come_back(storage: Storage) -> None:
     """The bucket fills at its rate: with many a minute the next one is there in a moment."""
-    site = Site(storage, asks_per_minute=6_000)
+    site = Site(storage, asks_per_minute=600)
     await asyncio.gather(*(site.ask(SOMEBODY) for _ in range(200)))
     (key,) = await storage.commands.keys("OPENAI_LIMITS:asks:*")
     assert 0 < await storage.commands.pttl(key) <= 60_000

@@ -246,9 +246,7 @@ def environment(redis: RedisServer, endpoint: OpenAIEndpoint) -> dict[str, str]:
 
 async def workers_at_work(server: Program, count: int) -> None:
     """Wait until so many workers in all have said that they wait for questions."""
-    async with asyncio.timeout(PATIENCE_S):
-        while server.log.count("waiting for questions") < count:
-            await server.ready()
+    await server.printed("waiting for questions", times=count)
 
 
 async def test_no_worker_outlives_a_server_that_is_killed(
@@ -266,7 +264,7 @@ async def test_no_worker_outlives_a_server_that_is_killed(
         assert kept in workers
         server.signal(signal.SIGKILL)
         # Its output, which they share, is at its end only when they are.
-        assert await server.ended(timeout_s=5) == -9
+        assert await server.ended() == -9
 
 
 async def test_a_worker_whose_server_is_gone_drains_quietly(

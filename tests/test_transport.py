@@ -26,7 +26,7 @@ from socketio.packet import Packet as SocketPacket
 from backend import transport
 from backend.transport.session import PACKETS_AT_ONCE
 
-PATIENCE_S = 5.0  # all that is waited for comes at once; this is for machines under load
+PATIENCE_S = 20.0  # all that is waited for comes at once; this is for machines under load
 WORDS = "somebodys-words"
 
 
@@ -63,7 +63,7 @@ class Server:
         """Serve, and shut down at the end."""
         app = web.Application()
         transport.attach(self.sio, app)
-        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
+        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=20)
         await self.runner.setup()
         try:
             await web.TCPSite(self.runner, "127.0.0.1", self.port).start()
@@ -342,6 +342,7 @@ async def test_polling_goes_on_after_a_failed_upgrade(
 
 async def test_an_upgrade_succeeds_after_a_failed_one(polling: Polling) -> None:
     """An upgrade that was cut after its probe does not stand in the way of the next."""
+    polling.server.sio.eio.upgrade_timeout = PATIENCE_S
     async with ClientSession() as http:
         ws = await polling.knock(http)
         await ws.send_str("2probe")
@@ -360,6 +361,7 @@ async def test_an_upgrade_succeeds_after_a_failed_one(polling: Polling) -> None:
 
 async def test_a_second_upgrade_at_the_same_time_fails(polling: Polling) -> None:
     """Only one of two WebSockets that knock at once gets the session."""
+    polling.server.sio.eio.upgrade_timeout = PATIENCE_S
     first, second = await polling.knock(polling.http), await polling.knock(polling.http)
     await first.send_str("2probe")
     assert await first.receive_str(timeout=PATIENCE_S) == "3probe"
@@ -398,6 +400,7 @@ async def test_polls_during_an_upgrade_do_not_spin(http: ClientSession) -> None:
 async def test_a_stream_survives_an_upgrade(polling: Polling, before: int) -> None:
     """Numbers that stream through an upgrade arrive in order, none lost and none doubled."""
     server = polling.server
+    server.sio.eio.upgrade_timeout = PATIENCE_S
 
     async def stream() -> None:
         for number in range(300):
@@ -442,7 +445,7 @@ def library_tasks() -> list[str]:
 
 
 async def test_shutdown_is_prompt_whoever_is_connected(http: ClientSession) -> None:
-    """Within a second a server ends idle, stuck and half-open clients, and keeps no task."""
+    """Without waiting a server ends idle, stuck and half-open clients, and keeps no task."""
     async with Server().running() as server:
         frozen = await ws_connect(http, server)
         for _ in range(20):
@@ -460,7 +463,7 @@ async def test_shutdown_is_prompt_whoever_is_connected(http: ClientSession) -> N
         await server.turn()
         start = asyncio.get_running_loop().time()
         await server.runner.cleanup()
-        assert asyncio.get_running_loop().time() - start < 1.0
+        assert asyncio.get_running_loop().time() - start < 10  # half of what aiohttp would wait
         assert library_tasks() == []
         assert [await end for end in ends] == [1001, 1001]
         assert await poll == ["6"]
@@ -819,7 +822,7 @@ async def test_binary_events_work(server: Server, ws: ClientWebSocketResponse) -
 
 async def test_who_never_connects_is_dropped(http: ClientSession) -> None:
     """A session without a CONNECT packet ends after the connect timeout, others do not."""
-    async with Server(connect_timeout=0.15).running() as server:
+    async with Server(connect_timeout=1.0).running() as server:
         connected = await ws_connect(http, server)
         assert await ws_end(await ws_open(http, server)) == 1000
         silent = await Polling(http, server).open()
@@ -830,14 +833,14 @@ async def test_who_never_connects_is_dropped(http: ClientSession) -> None:
 
 async def test_who_answers_no_ping_is_dropped(http: ClientSession) -> None:
     """A client that answers its pings stays, one that stops is closed after the timeout."""
-    async with Server(ping_interval=0.05, ping_timeout=0.15).running() as server:
+    async with Server(ping_interval=0.5, ping_timeout=0.5).running() as server:
         polling = await Polling(http, server).connect()
         assert await polling.poll() == ["2"]
         assert await polling.poll() == ["6"]
         assert await polling.status() == 400
         assert await server.call("disconnect") == ("ping timeout",)
         ws = await ws_connect(http, server)
-        for _ in range(5):
+        for _ in range(2):
             assert await ws.receive_str(timeout=PATIENCE_S) == "2"
             await ws.send_str("3")
         assert await server.call("disconnect") == ("ping timeout",)

@@ -67,8 +67,6 @@ class Talk:
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for comes at once here, or never."""
     monkeypatch.setattr(conversation, "PAUSES_S", (0.0, 0.01))
-    monkeypatch.setattr(conversation, "STOP_WITHIN_S", 0.3)
-    monkeypatch.setattr(stopping, "STOP_WITHIN_S", 0.3)
     monkeypatch.setattr(exchange, "END_WITHIN_S", 0.1)
 
 
@@ -227,8 +225,10 @@ async def test_a_confirmed_stop_is_enough() -> None:
     assert (outcome.status, outcome.error) == ("stopped", None)
 
 
-async def test_a_stop_that_nobody_confirms() -> None:
+async def test_a_stop_that_nobody_confirms(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the server does not say that it has stopped, it ends all the same, and says so."""
+    monkeypatch.setattr(conversation, "STOP_WITHIN_S", 0.3)
+    monkeypatch.setattr(stopping, "STOP_WITHIN_S", 0.3)
     async with asked(acknowledged=False) as talk:
         talk.conversation.stop()
         outcome = await talk.outcome()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Browser, BrowserContext, Page, expect
 from redis.asyncio import Redis
 
 from backend.page import create_page, socket_io_client_file
@@ -17,6 +17,8 @@ from tests.fakes.openai_endpoint import OpenAIEndpoint, Script
 from tests.fakes.programs import Program, RedisServer, need_clients, program
 
 API_KEY = "sk-nobody-may-ever-see-this-key"
+
+expect.set_options(timeout=20_000)  # ms; what is waited for comes soon, but on machines under load
 
 
 @pytest.fixture(scope="module")

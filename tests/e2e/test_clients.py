@@ -25,13 +25,13 @@ PRIVATE = "zanzibar marmalade"
 async def impatient(
     clients: None, redis_of_stack: RedisServer, model: OpenAIEndpoint
 ) -> AsyncIterator[Program]:
-    """A backend that gives a silent model up after 0.4 s; its questions are in another database."""
+    """A backend that gives a silent model up soon; its questions are in another database."""
     async with program(
         REDIS_URL=redis_of_stack.url.removesuffix("0") + "1",
         OPENAI_API_KEY=API_KEY,
         OPENAI_BASE_URL=model.url,
-        MODEL_FIRST_PIECE_TIMEOUT_S="0.4",
-        MODEL_IDLE_TIMEOUT_S="0.4",
+        MODEL_FIRST_PIECE_TIMEOUT_S="2",
+        MODEL_IDLE_TIMEOUT_S="2",
     ) as started:
         await started.ready()
         yield started
@@ -53,7 +53,7 @@ async def test_every_client_gets_every_byte(
     server: Program, model: OpenAIEndpoint, client: str, transports: str
 ) -> None:
     """Sockets that ask at once get their own answers to the byte, and no piece of another's."""
-    question = f"Why {{n}}, over {transports} with {client}?"
+    question = f"Why {{n}}, over {transports} with {client}? [[interval_ms=25]]"
     options = ("--client", client, "--transports", transports)
     answers = await ask(server, *options, "--count", "4", "--question", question)
     for number, answer in enumerate(answers):

@@ -237,9 +237,17 @@ class Client:
                 raise result
 
     async def ask(
-        self, question: str, *, topic: str = "Redis", question_id: str | None = None
+        self,
+        question: str,
+        *,
+        topic: str = "Redis",
+        question_id: str | None = None,
+        persistent: bool = False,
     ) -> Answer:
-        """Ask; returns once the question is accepted. Raises Refused."""
+        """Ask; returns once the question is accepted. Raises Refused.
+
+        Who is persistent asks again where the refusal says that this may help.
+        """
         question_id = question_id or str(uuid.uuid4())
         answer = self.answers.setdefault(question_id, Answer(question_id, question))
         payload = {"topic": topic, "topicQuestion": question, "questionId": question_id}
@@ -256,7 +264,7 @@ class Client:
             if ack["ok"]:
                 answer.accepted = True
                 return answer
-            if not (repeated and ack["error"]["retryable"]):
+            if not ((repeated or persistent) and ack["error"]["retryable"]):
                 raise Refused(ack["error"])
             await asyncio.sleep(RETRY_S)
 

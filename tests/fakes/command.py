@@ -10,9 +10,10 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from tests.fakes.programs import ROOT, START_TIMEOUT_S, STOP_TIMEOUT_S, TESTS
+from tests.fakes.programs import ROOT, START_TIMEOUT_S, TESTS
 
 PIECE = 65_536
+WHOLE_RUN_S = 30.0  # of a command, from its start on, on a machine under load
 
 
 class Command:
@@ -43,16 +44,16 @@ class Command:
                 self._written[name] += piece
                 self._more.notify_all()
 
-    async def said(self, text: str, where: str = "out") -> None:
-        """Wait until this stands in an output, `out` or `err`."""
+    async def said(self, text: str, where: str = "out", *, times: int = 1) -> None:
+        """Wait until this stands so often in an output, `out` or `err`."""
         async with asyncio.timeout(START_TIMEOUT_S), self._more:
-            await self._more.wait_for(lambda: text.encode() in self._written[where])
+            await self._more.wait_for(lambda: self._written[where].count(text.encode()) >= times)
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
         self.process.send_signal(signal.SIGINT)
 
-    async def ended(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+    async def ended(self, timeout_s: float = WHOLE_RUN_S) -> int:
         """Wait for its end; returns its exit code. It never ends with a traceback."""
         async with asyncio.timeout(timeout_s):
             status = await self.process.wait()

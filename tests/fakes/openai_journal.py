@@ -10,6 +10,8 @@ from typing import Any
 
 from tests.fakes.openai_script import Script
 
+PATIENCE_S = 30.0  # what is waited for may begin with the start of a program
+
 
 @dataclass(slots=True, eq=False)
 class Request:
@@ -52,7 +54,9 @@ class Journal:
         for request in self.requests_for(question):
             request.let_go.set()
 
-    async def wait_requests(self, question: str, count: int, timeout_s: float = 10) -> Request:
+    async def wait_requests(
+        self, question: str, count: int, timeout_s: float = PATIENCE_S
+    ) -> Request:
         """Wait until the question has arrived so many times; the newest request with it."""
 
         def find() -> Request | None:
@@ -61,7 +65,9 @@ class Journal:
 
         return await self._wait(find, f"asked {count} times", timeout_s)
 
-    async def wait_open(self, question: str, count: int = 1, timeout_s: float = 10) -> Request:
+    async def wait_open(
+        self, question: str, count: int = 1, timeout_s: float = PATIENCE_S
+    ) -> Request:
         """Wait until `count` requests with this question are open; the newest of them."""
 
         def find() -> Request | None:
@@ -70,7 +76,7 @@ class Journal:
 
         return await self._wait(find, "open", timeout_s)
 
-    async def wait_closed(self, question: str, timeout_s: float = 10) -> Request:
+    async def wait_closed(self, question: str, timeout_s: float = PATIENCE_S) -> Request:
         """Wait until the question has been asked and none of its requests is open."""
 
         def find() -> Request | None:
@@ -79,7 +85,7 @@ class Journal:
 
         return await self._wait(find, "closed", timeout_s)
 
-    async def wait_sent(self, question: str, pieces: int, timeout_s: float = 10) -> Request:
+    async def wait_sent(self, question: str, pieces: int, timeout_s: float = PATIENCE_S) -> Request:
         """Wait until the newest request with this question has been sent so many pieces."""
 
         def find() -> Request | None:

@@ -127,10 +127,12 @@ class Program:
                 self.output.append(line.decode())
                 self._printed.notify_all()
 
-    async def printed(self, text: str, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until it has printed this."""
+    async def printed(
+        self, text: str, *, times: int = 1, timeout_s: float = START_TIMEOUT_S
+    ) -> None:
+        """Wait until it has printed this so often."""
         async with asyncio.timeout(timeout_s), self._printed:
-            await self._printed.wait_for(lambda: text in self.log)
+            await self._printed.wait_for(lambda: self.log.count(text) >= times)
 
     async def ready(self) -> None:
         """Wait until it can take questions."""

@@ -29,7 +29,7 @@ from tests.fakes.gated_redis import GatedRedis
 
 STREAM = "OPENAI_STREAM"
 RETENTION_S = 60.0
-PATIENCE_S = 5.0  # all that is waited for comes soon; this is for machines under load
+PATIENCE_S = 20.0  # all that is waited for comes soon; this is for machines under load
 QUIET_S = 0.05  # so long nothing has to happen before we believe that nothing does
 
 # For parts that hand answers out, and find them elsewhere than in a Redis.

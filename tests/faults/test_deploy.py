@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.fakes.client import PATIENCE_S, RETRY_S, Answer, Client, Refused
+from tests.fakes.client import Refused
 from tests.fakes.programs import Program, RedisServer
 from tests.faults.stack import LONG_LEASE_S, Stack, stack_of, until
 
@@ -146,18 +146,6 @@ async def test_a_post_that_waits(stack: Stack) -> None:
     assert request.completed
 
 
-async def taken(person: Client, question: str) -> Answer:
-    """Ask until a server takes the question; one that leaves takes none."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            try:
-                return await person.ask(question)
-            except Refused as refused:
-                if refused.code != "busy":
-                    raise
-            await asyncio.sleep(RETRY_S)
-
-
 async def test_a_rolling_restart_under_load(stack: Stack) -> None:
     """Two servers and two workers are replaced one by one under twenty people; all is whole."""
     await stack.have(servers=2, workers=2)
@@ -169,7 +157,8 @@ async def test_a_rolling_restart_under_load(stack: Stack) -> None:
         person = await stack.person(stack.servers[number % 2])
         people.append(person)
         for turn in itertools.count():
-            answer = await taken(person, f"Rolling {number}, {turn}? [[interval_ms=40]]")
+            question = f"Rolling {number}, {turn}? [[interval_ms=40]]"
+            answer = await person.ask(question, persistent=True)  # one that leaves takes none
             asked.append(answer)
             await stack.whole(answer, timeout_s=40)
             if rolled.is_set():
