@@ -172,6 +172,34 @@ async def test_stop_keeps_what_was_said(page: Page, backend: FakeBackend) -> Non
     await expect(button(page, "Stop")).to_be_hidden()
 
 
+async def test_nothing_moves_under_a_finger(
+    context: BrowserContext, site: str, backend: FakeBackend
+) -> None:
+    """Stop is where it was pressed when it is let go, whatever was said meanwhile."""
+    page = await context.new_page()
+    frames: asyncio.Queue[str | bytes] = asyncio.Queue()
+    page.on("websocket", lambda socket: socket.on("framereceived", frames.put_nowait))
+    await page.goto(f"{site}?backend={backend.url}")
+    await expect_connected(page)
+    question_id = await asked(page, backend)
+    await backend.start()
+    await backend.say("On and on")
+    await expect_answer(page, "On and on")
+    await button(page, "Stop").hover()
+    place = await button(page, "Stop").bounding_box()
+    await page.mouse.down()
+    await backend.say("\n\nand on" * 20, "\n\nto the end.")
+    async with asyncio.timeout(10):
+        while "to the end." not in str(await frames.get()):
+            pass
+    await page.evaluate("() => new Promise(seen => requestAnimationFrame(() => setTimeout(seen)))")
+    assert await button(page, "Stop").bounding_box() == place
+    await page.mouse.up()
+    assert await backend.heard("stopQuestion") == {"questionId": question_id}
+    await expect_progress(page, "Stopped.")
+    await expect(answer(page)).to_contain_text("to the end.")
+
+
 async def test_without_stream(page: Page, backend: FakeBackend) -> None:
     """The whole answer comes at once, by POST; its failure is told in words."""
     await page.get_by_label("Without stream").check()

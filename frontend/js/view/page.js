@@ -7,6 +7,7 @@ import { createEarlier } from "./earlier.js";
 import { createFeed } from "./feed.js";
 import { createFollowing } from "./following.js";
 import { createForm } from "./form.js";
+import { createPressing } from "./pressing.js";
 
 const HOOKS = [
   ...["skip", "topic", "earlier-toggle", "earlier", "feed"],
@@ -38,6 +39,8 @@ export function createPage(root, on) {
     template: templates.entry,
     on: { ...on, open, listShown: (covers) => (main.inert = covers), focusLost: form.focus },
   });
+  const pressing = createPressing(root, () => latest && draw(...latest));
+  let latest = null; // what is to be seen: the state, and when it was so
   let expected = null; // the question whose card is to get the focus, once it is there
   let sought = null; // and the one that is to be read from its beginning
 
@@ -63,7 +66,12 @@ export function createPage(root, on) {
     settle(); // it may be on the page already
   }
 
-  function render(state, now) {
+  function render(...seen) {
+    latest = seen;
+    if (!pressing.isPressed()) draw(...latest);
+  }
+
+  function draw(state, now) {
     setAttribute(root, "data-connection", state.connection);
     root.toggleAttribute("data-empty", state.questions.length === 0);
     setText(part.connectionWords, connectionWords(state.connection));
