@@ -1,4 +1,4 @@
-"""What a model's provider may send: so much, and not so fast that others have to wait.
+"""What a model's provider may send: so much, as it is, and not so fast that others have to wait.
 
 What came before a connection broke counts, however late it is read.
 """
@@ -14,6 +14,26 @@ from .errors import ModelError
 # Of one response, as it comes over the wire: some 200,000 pieces, which is more than any model
 # gives for one answer. Without a bound the library gathers an endless line, or error, in memory.
 RESPONSE_BYTES = 64_000_000
+
+# A megabyte that was compressed may stand for gigabytes, and the library undoes it all at once
+# where it reads an error. Pieces of some bytes gain nothing by it, so none of it is asked for.
+HEADERS = {"Accept-Encoding": "identity"}
+
+
+class CompressedResponse(ValueError):
+    """A provider has compressed what it sends, though it was asked not to."""
+
+
+class _CompressedStream(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        raise CompressedResponse
+        yield b""
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 class _BoundedStream(httpx2.AsyncByteStream):
@@ -53,7 +73,9 @@ def _unread(stream: httpx2.AsyncByteStream) -> bytes:
 async def bound(response: httpx2.Response) -> None:
     """Bound a response whose body has not been read; for `event_hooks` of a client.
 
-    Reading it raises ModelError beyond RESPONSE_BYTES.
+    Reading it raises ModelError beyond RESPONSE_BYTES, and CompressedResponse where it is
+    compressed: its client has to ask with HEADERS.
     """
     if isinstance(response.stream, httpx2.AsyncByteStream):
-        response.stream = _BoundedStream(response.stream)
+        plain = response.headers.get("Content-Encoding", "identity") == "identity"
+        response.stream = (_BoundedStream if plain else _CompressedStream)(response.stream)

@@ -15,7 +15,7 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_openai import ChatOpenAI
 
-from .bounded_response import bound
+from .bounded_response import HEADERS, bound
 from .errors import (
     ModelError,
     ModelFailure,
@@ -173,7 +173,7 @@ def openai_chain(settings: Settings) -> ModelChain:
     patience_s = max(settings.model_first_piece_timeout_s, settings.model_idle_timeout_s)
     # Ours, because the one that LangChain makes is shared, and never closed. Its
     # aiohttp transport takes a third less time for each piece than the default one.
-    http_client = openai.DefaultAioHttpClient(event_hooks={"response": [bound]})
+    http_client = openai.DefaultAioHttpClient(headers=HEADERS, event_hooks={"response": [bound]})
     access: dict[str, Any] = {
         "api_key": settings.openai_api_key,
         "organization": settings.openai_organization or None,

@@ -1,11 +1,14 @@
 """A provider's response is bounded in size, and leaves others their time, whatever is in it."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 
 import httpx2
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from backend import bounded_response
 from backend.chain import openai_chain
@@ -85,3 +88,30 @@ async def test_what_never_ends(head: bytes, body: bytes, monkeypatch: pytest.Mon
                     await anext(pieces)
         finally:
             await chain.aclose()
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+async def test_what_is_compressed_is_not_read(status: int) -> None:
+    """Nobody is asked to compress, and what is compressed all the same fails the question."""
+    asked: list[str] = []
+
+    async def bomb(request: web.Request) -> web.Response:
+        asked.append(request.headers["Accept-Encoding"])
+        headers = {"Content-Encoding": "gzip", "Content-Type": "text/event-stream"}
+        return web.Response(status=status, body=gzip.compress(bytes(1_000_000)), headers=headers)
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", bomb)
+    async with TestServer(app) as server, asyncio.timeout(PATIENCE_S):
+        url = str(server.make_url("/v1"))
+        chain = openai_chain(
+            Settings(openai_api_key="sk-test", openai_base_url=url, model_retries=0)
+        )
+        try:
+            async with aclosing(chain.stream("Redis", "How large is it?")) as pieces:
+                with pytest.raises(ModelError) as failed:
+                    await anext(pieces)
+        finally:
+            await chain.aclose()
+    assert asked == ["identity"]
+    assert isinstance(failed.value.__cause__, bounded_response.CompressedResponse)
