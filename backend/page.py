@@ -60,7 +60,7 @@ PACKAGES = (
     ),
 )
 
-# What a browser is given, and nothing else: no package.json, no tests' fixtures.
+# What a browser is given, and nothing else: no package.json, and none of a clone's tests.
 # Said here, because the types that the system knows differ from host to host.
 _CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -159,6 +159,8 @@ def _public_file(root: Path, name: str) -> Path | None:
     """The file below `root` that may be served under this name, if there is one."""
     parts = name.split("/")
     if any(not part or part.startswith(".") or "\\" in part for part in parts):
+        return None
+    if parts[0] == "tests":
         return None
     if parts[0] == "node_modules":
         return _package_file(root, name)
