@@ -214,7 +214,9 @@ class Stack:
         """The entries of an answer that its user has not received, as the group has it."""
         stream = await self.stream(answer)
         base, _, user_id = stream.partition(":")
-        if self._settings.get("USE_XREAD") != "false" or not await self.store.exists(stream):
+        if self._settings.get("USE_XREAD") != "false" or not user_id:
+            return []
+        if not await self.store.exists(stream):
             return []
         group = f"{base}_Grp_{user_id}"
         pending = await self.store.xpending_range(stream, group, min="-", max="+", count=100_000)

@@ -26,10 +26,14 @@ def redis_of_hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis
     server.kill()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def stack_of_hostile(redis_of_hostile: RedisServer) -> AsyncIterator[Stack]:
-    """The programs that are attacked."""
-    async with stack_of(redis_of_hostile, tokens=10) as stack:
+@pytest_asyncio.fixture(
+    scope="session", loop_scope="session", params=["true", "false"], ids=["xread", "xreadgroup"]
+)
+async def stack_of_hostile(
+    redis_of_hostile: RedisServer, request: pytest.FixtureRequest
+) -> AsyncIterator[Stack]:
+    """The programs that are attacked, reading the stream in either way."""
+    async with stack_of(redis_of_hostile, tokens=10, USE_XREAD=request.param) as stack:
         yield stack
 
 

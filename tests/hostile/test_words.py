@@ -36,7 +36,7 @@ AFTERS: list[Any] = [
 UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 KEYS = re.compile(
     rf"questions:(Q-)?{UUID}|answers:(Q-)?{UUID}"
-    r"|OPENAI_(STREAM|QUESTIONS|STOPS)|OPENAI_TAILS:[0-9a-f]{32}"
+    r"|OPENAI_(STREAM(:USER1)?|QUESTIONS|STOPS)|OPENAI_TAILS:[0-9a-f]{32}"
     r"|OPENAI_LIMITS:(asks|running):address:127\.0\.0\.1"
 )
 # Where the keys stand among the words of a command; other commands have none.
@@ -101,12 +101,15 @@ async def test_only_ids_become_keys(stack: Stack) -> None:
             await wire.send(event("stopQuestion", {"questionId": str(uuid.uuid4())}, 77))
             while not (await wire.text()).startswith("4377"):
                 pass
-        await stack.whole(await (await stack.person()).ask(f"{FORGED[:15]} and {done}?"))
+        for user_id in (None, "../ann", "ann:ben", "{ann}", "a*", "x" * 65):
+            person = await stack.person(user_id=user_id)
+            await stack.whole(await person.ask(f"{FORGED[:15]} and {uuid.uuid4()}?"))
         await stack.store.get(f"questions:{done}")
         async with asyncio.timeout(20):
             await watching
     keys = [key for command in heard for key in keys_of(command)]
-    assert {"OPENAI_STREAM", "OPENAI_QUESTIONS"} < set(keys)
+    assert "OPENAI_QUESTIONS" in keys
+    assert {"OPENAI_STREAM", "OPENAI_STREAM:USER1"} & set(keys)
     assert [key for key in keys if not KEYS.fullmatch(key)] == []
 
 
