@@ -41,6 +41,7 @@ class Program:
 PROGRAMS = {
     "ours": Program("-m backend"),
     "own streams": Program("-m backend", stream="OPENAI_STREAM:{questionId}"),
+    "one worker": Program("-m backend --workers 1"),
     "workers": Program("-m backend --workers 2"),
     "bystander": Program("-m backend --workers 0", shares="workers"),
     "floor": Program("-m tests.benchmarks.speed.floor"),
@@ -61,6 +62,7 @@ def cases(quick: bool) -> list[Case]:
         Case("burst", "ours", burst),
         Case("floor, burst", "floor", burst),
         Case("forty", "ours", forty),
+        Case("one worker", "one worker", forty),
         Case("workers", "workers", forty, beside="bystander"),
         Case("one user", "ours", Load(1, tokens, 20)),
         Case("ten users", "ours", Load(10, tokens, 20)),
