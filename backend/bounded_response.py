@@ -77,5 +77,5 @@ async def bound(response: httpx2.Response) -> None:
     compressed: its client has to ask with HEADERS.
     """
     if isinstance(response.stream, httpx2.AsyncByteStream):
-        plain = response.headers.get("Content-Encoding", "identity") == "identity"
+        plain = response.headers.get("Content-Encoding", "").lower() in ("", "identity")
         response.stream = (_BoundedStream if plain else _CompressedStream)(response.stream)
