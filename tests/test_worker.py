@@ -75,10 +75,10 @@ class TalkativeChain:
         """Hold nothing open."""
 
     async def stream(self, topic: str, question: str) -> AsyncGenerator[str | Finish]:
-        """Say the same word again and again."""
+        """Say the same word again and again, too slowly to become too long."""
         while True:
             yield "again "
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
 
 
 class StubbornChain:
