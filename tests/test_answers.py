@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend import bulk, queue
+from backend import answers, bulk, limits, queue
 from backend.demo import embedded_redis
 from backend.errors import Expired, IdTaken, StorageUnavailable
 from backend.events import Ending, Entry, entry_order
@@ -177,6 +177,11 @@ async def test_nothing_is_asked_before_the_tail_has_started(
     with pytest.raises(StorageUnavailable):
         await rig.answers.ask(ask)
     assert await rig.raw.keys() == []
+
+
+def test_whoever_asks_or_stops_is_told_within_two_seconds() -> None:
+    """What is measured elsewhere leaves a busy machine some more; these bounds are ours."""
+    assert max(answers.REQUEST_TIMEOUT_S, answers.STOP_TIMEOUT_S, limits.TIMEOUT_S) < 2
 
 
 async def test_an_unknown_question_is_expired(rig: Rig) -> None:
