@@ -42,7 +42,6 @@ from tests.fakes.scrape import counted
 
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
 
-REFUSED_S = 4.0  # some 2 s where nothing else runs; a client of Redis alone would wait 5 s
 EVERY_PLACE = pytest.mark.parametrize("recent_ms", [2_000, -1], ids=["stream", "archive"])
 
 
@@ -180,7 +179,7 @@ async def test_nothing_is_asked_before_the_tail_has_started(
 
 
 def test_whoever_asks_or_stops_is_told_within_two_seconds() -> None:
-    """What is measured elsewhere leaves a busy machine some more; these bounds are ours."""
+    """Whatever else takes time, these bounds leave some of it."""
     assert max(answers.REQUEST_TIMEOUT_S, answers.STOP_TIMEOUT_S, limits.TIMEOUT_S) < 2
 
 
@@ -202,7 +201,7 @@ async def test_requests_are_answered_while_redis_is_away(
             rig.commands.hold(name)
         else:
             rig.commands.refuse(name, float("inf"))
-    async with asyncio.timeout(REFUSED_S):
+    async with asyncio.timeout(1):
         with pytest.raises(StorageUnavailable):
             await rig.answers.ask(new_ask())
         with pytest.raises(StorageUnavailable):
@@ -468,7 +467,7 @@ async def test_a_trimmed_answer_is_expired_at_once(rig: Rig, kept: int) -> None:
     """An ended answer that is partly or wholly gone is never shown with a hole."""
     record, _ = await rig.answered("one", "two")
     await rig.raw.xtrim(STREAM, maxlen=kept, approximate=False)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(1):
         with pytest.raises(Expired):
             await rig.read(record)
 
@@ -478,7 +477,7 @@ async def test_a_trimmed_running_answer_is_expired_at_once(rig: Rig) -> None:
     record = await rig.begun(await rig.ask())
     await rig.write(*open_answer(record.question_id, "one", "two"))
     await rig.raw.xtrim(STREAM, maxlen=1, approximate=False)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(1):
         with pytest.raises(Expired):
             await rig.read(record)
 
@@ -512,7 +511,7 @@ async def test_an_emptied_redis_is_noticed_by_live_readers(rig: Rig) -> None:
     await rig.write(*open_answer(record.question_id, "one"))
     reader = await live(rig, record)
     await rig.raw.flushall()
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(1):
         with pytest.raises(Expired):
             await reader
 
@@ -529,7 +528,7 @@ async def test_a_deleted_stream_is_noticed_by_live_readers(rig: Rig) -> None:
         pipe.delete(STREAM)
         last_id, _ = await pipe.execute()
     await rig.closed(record, [*entries, dataclasses.replace(last, id=last_id)])
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(1):
         with pytest.raises(Expired):
             await reader
 
@@ -546,7 +545,7 @@ async def test_a_missed_end_is_found_through_the_record(rig: Rig) -> None:
         assert not feed.overrun
     entries += await rig.write(end(record.question_id, "one"))
     await rig.closed(record, entries)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(1):
         assert await reader == entries
 
 
@@ -572,9 +571,10 @@ async def test_stopping_a_queued_question_ends_it(
     """A question that nobody has begun ends without waiting for a worker, and is not begun."""
     monkeypatch.setattr("backend.answers.STOP_TIMEOUT_S", 2 * PATIENCE_S)
     record = await rig.ask()
-    async with asyncio.timeout(PATIENCE_S):
-        stopped = await rig.answers.stop(record.question_id)
+    began = time.monotonic()
+    stopped = await rig.answers.stop(record.question_id)
     assert stopped.status == "stopped"
+    assert time.monotonic() - began < 1
     assert (await rig.read(stopped))[-1].ending == STOPPED
     assert await rig.attempts.open(record.question_id, record.delivery) is None
 
@@ -608,12 +608,14 @@ async def test_stopping_returns_how_the_worker_ended_it(
 
 
 async def test_stopping_ends_what_a_dead_worker_has_left(rig: Rig) -> None:
-    """Where nobody ends it in time, the server does, words kept."""
+    """Where nobody ends it in time, the server does, within two seconds, words kept."""
     record = await rig.ask()
     attempt = await rig.attempts.open(record.question_id)
     assert attempt
     await attempt.answer.append("half an ans")
+    began = time.monotonic()
     stopped = await rig.answers.stop(record.question_id)
+    assert time.monotonic() - began < 2
     entries = await rig.read(stopped)
     assert (stopped.status, words(entries), entries[-1].ending) == (
         "stopped", "half an ans", STOPPED,
@@ -654,23 +656,23 @@ async def test_stopping_an_unknown_question_is_expired(rig: Rig) -> None:
 
 
 async def test_stopping_while_redis_is_frozen_is_refused_in_time(own_redis: RedisServer) -> None:
-    """A Redis that does not answer is storage_unavailable, before its client gives up."""
+    """A Redis that does not answer is storage_unavailable within two seconds."""
     async with connect(own_redis.url) as storage, Rig(storage).running() as rig:
         record = await rig.ask()
         own_redis.pause()
         began = time.monotonic()
         with pytest.raises(StorageUnavailable):
             await rig.answers.stop(record.question_id)
-        assert time.monotonic() - began < REFUSED_S
+        assert time.monotonic() - began < 2
         own_redis.go_on()
 
 
 async def test_stopping_while_redis_is_down_is_refused_in_time(own_redis: RedisServer) -> None:
-    """A Redis that is not there is storage_unavailable, before its client gives up."""
+    """A Redis that is not there is storage_unavailable within two seconds."""
     async with connect(own_redis.url) as storage, Rig(storage).running() as rig:
         record = await rig.ask()
         own_redis.kill()
         began = time.monotonic()
         with pytest.raises(StorageUnavailable):
             await rig.answers.stop(record.question_id)
-        assert time.monotonic() - began < REFUSED_S
+        assert time.monotonic() - began < 2

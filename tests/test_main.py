@@ -240,7 +240,7 @@ async def test_the_demo_listens_where_it_is_told() -> None:
 async def test_a_signal_ends_it_soon(
     redis_server: RedisServer, endpoint: OpenAIEndpoint, number: signal.Signals
 ) -> None:
-    """With clients of both kinds and an answer at work: status 0 in time, and a clean log."""
+    """With clients of both kinds and an answer at work: status 0 within 3 s, and a clean log."""
     env = settings_for(redis_server, endpoint) | {"SHUTDOWN_GRACE_S": "1"}
     async with program(**env) as server:
         await server.ready()
@@ -249,7 +249,7 @@ async def test_a_signal_ends_it_soon(
             await endpoint.wait_sent(ENDLESS, 3)
             listening = asyncio.create_task(until_closed(ws))
             server.signal(number)
-            assert await server.ended() == 0
+            assert await server.ended(timeout_s=3) == 0
             await asyncio.wait({listening, poll}, timeout=PATIENCE_S)
             assert listening.done()
             assert poll.done()
@@ -268,7 +268,7 @@ async def test_an_idle_server_ends_at_once(
         # An end waits for the import of LangChain, which an answer shows to be over.
         assert (await post(server, "Is it loaded?"))[0] == 200
         server.signal(signal.SIGTERM)
-        assert await server.ended() == 0
+        assert await server.ended(timeout_s=3) == 0
     assert_clean(server)
 
 
@@ -287,7 +287,7 @@ async def test_a_second_signal_does_not_wait(
                 while (await http.get(f"{server.url}/readyz")).status != 503:
                     pass
             server.signal(signal.SIGINT)
-            assert await server.ended() == 130
+            assert await server.ended(timeout_s=3) == 130
 
 
 # Workers
@@ -303,7 +303,7 @@ async def test_a_worker_alone_answers(redis_server: RedisServer, endpoint: OpenA
             answer = await post(server, "Who answers?")
             assert answer == (200, {"output": endpoint.answer_to("Who answers?")})
             worker.signal(signal.SIGTERM)
-            assert await worker.ended() == 0
+            assert await worker.ended(timeout_s=3) == 0
     assert_clean(worker)
     assert_clean(server)
 
@@ -319,6 +319,6 @@ async def test_workers_beside_a_server_end_with_it(
         workers = psutil.Process(server.process.pid).children(recursive=True)
         assert len(workers) == 2
         server.signal(signal.SIGTERM)
-        assert await server.ended() == 0
+        assert await server.ended(timeout_s=5) == 0
     assert not any(worker.is_running() for worker in workers)
     assert_clean(server)

@@ -14,7 +14,6 @@ from backend.storage import (
     COMMAND_CONNECTIONS,
     RETRY_MAX_S,
     RETRY_MIN_S,
-    SOCKET_TIMEOUT_S,
     Backoff,
     Storage,
     answering_within,
@@ -137,7 +136,7 @@ async def test_a_frozen_redis_is_given_up_in_time(
     with pytest.raises(StorageUnavailable):
         async with answering_within(0.3):
             await own_storage.commands.ping()
-    assert time.monotonic() - began < SOCKET_TIMEOUT_S - 1
+    assert time.monotonic() - began < 1
 
 
 async def test_a_frozen_redis_bounds_many_requests_alike(
@@ -154,7 +153,7 @@ async def test_a_frozen_redis_bounds_many_requests_alike(
     began = time.monotonic()
     outcomes = await asyncio.gather(*(request() for _ in range(50)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [StorageUnavailable] * 50
-    assert time.monotonic() - began < SOCKET_TIMEOUT_S - 1
+    assert time.monotonic() - began < 1
 
 
 async def test_a_request_can_be_given_up_at_any_moment(
@@ -195,7 +194,7 @@ async def test_a_redis_that_is_down_is_given_up_at_once() -> None:
         with pytest.raises(StorageUnavailable):
             async with answering_within(PATIENCE_S):
                 await nowhere.commands.ping()
-    assert time.monotonic() - began < SOCKET_TIMEOUT_S - 1
+    assert time.monotonic() - began < 1
 
 
 async def test_connecting_sends_nothing() -> None:

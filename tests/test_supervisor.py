@@ -264,7 +264,7 @@ async def test_no_worker_outlives_a_server_that_is_killed(
         assert kept in workers
         server.signal(signal.SIGKILL)
         # Its output, which they share, is at its end only when they are.
-        assert await server.ended() == -9
+        assert await server.ended(timeout_s=5) == -9
 
 
 async def test_a_worker_whose_server_is_gone_drains_quietly(

@@ -254,7 +254,7 @@ async def test_a_second_ctrl_c_does_not_wait(server: Program) -> None:
             asked.interrupt()
             await asked.said("Stopping", "err")
             asked.interrupt()
-            assert await asked.ended() == 130
+            assert await asked.ended(timeout_s=3) == 130
 
 
 async def test_somebody_else_may_stop_it(server: Program) -> None:

@@ -64,7 +64,7 @@ async def test_a_worker_without_grace_hands_over_at_once(stack: Stack) -> None:
     await answer.begun_anew(2)
     took_s = time.monotonic() - began
     print(f"\nhanded over in {took_s:.2f} s")  # noqa: T201
-    assert took_s < LONG_LEASE_S - 1
+    assert took_s < 1.5
     stack.model.go_on(answer.question)
     await stack.whole(answer)
     record = await stack.settled(answer)
@@ -161,7 +161,7 @@ async def test_a_rolling_restart_under_load(stack: Stack) -> None:
             answer = await person.ask(question, persistent=True)  # one that leaves takes none
             asked.append(answer)
             await stack.whole(answer, timeout_s=40)
-            if rolled.is_set():
+            if turn and rolled.is_set():
                 return
 
     load = [asyncio.create_task(keep_asking(number)) for number in range(20)]
@@ -181,6 +181,7 @@ async def test_a_rolling_restart_under_load(stack: Stack) -> None:
     await asyncio.gather(*load)
     moved = sum(answer.attempt > 1 for answer in asked)
     print(f"\nrolled in {took_s:.1f} s; {moved} of {len(asked)} answers were handed over")  # noqa: T201
+    assert len(asked) >= 40
     assert moved
     for answer in asked:
         assert (await stack.settled(answer))["lapses"] == 0

@@ -15,7 +15,7 @@ from tests.faults.stack import Stack, stack_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-REFUSED_S = 4.0  # half of that where nothing else runs; Redis clients alone would wait 5 s
+REFUSED_S = 2.0
 PAUSE_S = 6.0  # longer than what our clients wait for a reply
 OUTAGE_S = 1.0
 RECOVERED_S = 4.0  # after Redis is back

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CROWD = 300
 RUNNING = 20
-LONGEST_GAP_S = 6.0  # between two pieces, while a crowd comes back on a machine with two cores
+LONGEST_GAP_S = 3.0  # between two pieces, while a crowd comes back on a machine with two cores
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")

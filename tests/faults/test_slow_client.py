@@ -19,7 +19,7 @@ PIECES = 10_000
 PIECE_CHARS = 2_000  # so that 20 MB are due, more than the system's buffers may hide
 WRITTEN_AT_ONCE = 100
 GROWTH_MB = 30.0
-GAP_S = 5.0
+GAP_S = 1.0
 MB_PER_TAB = 3.0  # a page, a feed and an outbox of pieces as long as these
 
 

@@ -10,7 +10,7 @@ from tests.faults.stack import Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ACK_S = 3.0  # half of that where nothing else runs
+ACK_S = 2.0
 
 
 async def stop_in_time(client: Client, answer: Answer, status: str = "stopped") -> None:

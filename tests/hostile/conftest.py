@@ -66,5 +66,5 @@ async def stack(stack_of_hostile: Stack) -> AsyncIterator[Stack]:
 async def served(stack: Stack) -> None:
     """An honest person gets the whole answer, in time."""
     async with asyncio.timeout(IN_TIME_S):
-        answer = await (await stack.person()).ask(f"Am I served {next(NUMBERS)}?", persistent=True)
+        answer = await (await stack.person()).ask(f"Am I served {next(NUMBERS)}?")
         await stack.whole(answer)
