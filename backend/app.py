@@ -49,7 +49,7 @@ async def load_openai_chain(settings: Settings) -> Chain:
     """The real chain. LangChain takes a second to import, so a thread does it meanwhile."""
 
     def load() -> Chain:
-        from .chain import openai_chain
+        from .llm.langchain_model import openai_chain
 
         return openai_chain(settings)
 

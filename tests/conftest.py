@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from backend.demo import embedded_redis
+from backend.embedded_redis import embedded_redis
 from backend.storage import Storage, connect
 from tests.fakes.openai_endpoint import OpenAIEndpoint
 from tests.fakes.programs import RedisServer

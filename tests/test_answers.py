@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend import answers, bulk, limits, queue
-from backend.demo import embedded_redis
+from backend.embedded_redis import embedded_redis
 from backend.errors import Expired, IdTaken, StorageUnavailable
 from backend.events import Ending, Entry, entry_order
 from backend.payloads import new_question_id

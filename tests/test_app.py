@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from backend.app import PARTS, create_app, drain, load_openai_chain, run_worker
-from backend.demo import embedded_redis
+from backend.embedded_redis import embedded_redis
 from backend.events import Finish
 from backend.run import Chain
 from backend.settings import Settings

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 
-from backend.chain import ModelChain
-from backend.demo import DemoModel, demo_chain, embedded_redis
+from backend.embedded_redis import embedded_redis
 from backend.events import Finish
+from backend.llm.demo_model import DemoModel, demo_chain
+from backend.llm.langchain_model import ModelChain
 from backend.storage import Client, Storage
 from backend.tasks import cancel
 from tests.fakes.rig import PATIENCE_S, is_quiet

@@ -10,8 +10,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from backend.app import create_app, load_openai_chain, run_worker
-from backend.demo import demo_chain, embedded_redis
+from backend.embedded_redis import embedded_redis
 from backend.exposition import Exposition, answering, join, socket_of
+from backend.llm.demo_model import demo_chain
 from backend.metrics import Metrics
 from backend.run import Chain
 from backend.settings import Settings

@@ -13,7 +13,7 @@ from yarl import URL
 
 from backend import page
 from backend.app import create_app, drain
-from backend.demo import embedded_redis
+from backend.embedded_redis import embedded_redis
 from backend.errors import (
     ModelError,
     ModelFailure,

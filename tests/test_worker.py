@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backend.app import Backend
-from backend.demo import EmbeddedRedis
+from backend.embedded_redis import EmbeddedRedis
 from backend.errors import ModelUnavailable, StorageUnavailable
 from backend.events import BEGINNING, Ending, Entry, Finish
 from backend.payloads import Ask, new_question_id

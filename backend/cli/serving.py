@@ -66,7 +66,8 @@ async def _serve(settings: Settings, options: Namespace) -> None:
 
 def _demo_app(settings: Settings) -> web.Application:
     """The same application around an embedded Redis and the demo's model."""
-    from ..demo import demo_chain, embedded_redis  # imports LangChain and fakeredis
+    from ..embedded_redis import embedded_redis  # imports fakeredis
+    from ..llm.demo_model import demo_chain  # imports LangChain
 
     async def load_chain(settings: Settings) -> Chain:
         return demo_chain()

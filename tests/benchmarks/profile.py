@@ -23,9 +23,9 @@ from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
 from backend.app import Backend, load_openai_chain
-from backend.chain import ModelChain, openai_chain
 from backend.events import Ending
 from backend.garbage import keep_what_is_there, look_seldom
+from backend.llm.langchain_model import ModelChain, openai_chain
 from backend.payloads import Ask, new_question_id
 from backend.settings import Settings
 from backend.storage import connect

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import ClientSession, ClientWebSocketResponse, web
 
 from backend.app import create_app
-from backend.demo import embedded_redis
+from backend.embedded_redis import embedded_redis
 from backend.events import Finish
 from backend.run import Chain
 from backend.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from backend.app import create_app
-from backend.demo import embedded_redis
+from backend.embedded_redis import embedded_redis
 from backend.events import Finish, end_label, start_label
 from backend.run import Chain
 from backend.settings import Settings

@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from backend import bounded_response
-from backend.chain import openai_chain
 from backend.errors import ModelError
+from backend.llm import bounded_response
+from backend.llm.langchain_model import openai_chain
 from backend.settings import Settings
 
 PATIENCE_S = 10.0

@@ -1,17 +1,15 @@
-"""What --demo embeds: a Redis in memory, and a model that needs no internet."""
+"""The model of --demo, which needs no internet and says that it is none."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fakeredis import FakeAsyncRedis, FakeServer
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from .chain import ModelChain
-from .storage import Client, Storage
+from .langchain_model import ModelChain
 
 PACE_S = 0.03  # between two pieces: about as fast as a hosted model speaks
 FIRST_PIECE_S = 0.4
@@ -33,47 +31,6 @@ ask something else there: neither of you will see a word that is meant for the o
 
 To talk to a real model, put OPENAI_API_KEY and REDIS_URL into a file named .env (there is \
 an example beside the README) and start the same command without --demo."""
-
-
-class EmbeddedRedis(FakeAsyncRedis):
-    """fakeredis, with an XREADGROUP that blocks.
-
-    Its own returns at once (seen with fakeredis 2.40), so that a worker would
-    spin; its XREAD does wait. To be removed once XREADGROUP waits, too.
-    """
-
-    async def xreadgroup(  # type: ignore[override]
-        self,
-        groupname: str,
-        consumername: str,
-        streams: Any,
-        count: int | None = None,
-        block: int | None = None,
-    ) -> Any:
-        """Read for a consumer, waiting up to `block` ms for something new."""
-
-        async def read() -> Any:
-            return await super(EmbeddedRedis, self).xreadgroup(
-                groupname, consumername, streams, count=count
-            )
-
-        newest: Any = {
-            stream: (await self.xinfo_stream(stream))["last-generated-id"] for stream in streams
-        }
-        if reply := await read():
-            return reply
-        await self.xread(newest, count=1, block=block)
-        return await read()
-
-
-def embedded_redis(url: str = "") -> Storage:
-    """Clients of a Redis that lives, and dies, with this process; the address is ignored."""
-    server = FakeServer()
-
-    def client() -> Client:
-        return EmbeddedRedis(server=server, decode_responses=True)
-
-    return Storage(commands=client(), writing=client(), blocking=client())
 
 
 class DemoModel(BaseChatModel):

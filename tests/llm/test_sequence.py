@@ -12,7 +12,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableLambda
 
-from backend.sequence import Sequence
+from backend.llm.sequence import Sequence
 
 WORDS = "one two three"
 VALUES = {"topic": "the sea"}

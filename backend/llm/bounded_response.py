@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx2  # what the OpenAI client is built on; it comes with that
 from aiohttp import ClientResponse
 
-from .errors import ModelError
+from ..errors import ModelError
 
 # Of one response, as it comes over the wire: some 200,000 pieces, which is more than any model
 # gives for one answer. Without a bound the library gathers an endless line, or error, in memory.

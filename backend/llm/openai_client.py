@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 import openai
 
-from .pace import Pace
+from ..pace import Pace
 
 MAX_EVENT_BYTES = 1_048_576  # a token takes some hundred; what is longer is no stream of tokens
 DRAIN_S = 0.1  # what may follow [DONE]; a body that was read to its end frees its connection

@@ -17,8 +17,6 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from backend.chain import BROKE_OFF, PROMPT, AnswerParser, ModelChain, failure_of, openai_chain
-from backend.demo import DemoModel
 from backend.errors import (
     ModelError,
     ModelFailure,
@@ -28,6 +26,15 @@ from backend.errors import (
     ModelUnavailable,
 )
 from backend.events import Finish
+from backend.llm.demo_model import DemoModel
+from backend.llm.langchain_model import (
+    BROKE_OFF,
+    PROMPT,
+    AnswerParser,
+    ModelChain,
+    failure_of,
+    openai_chain,
+)
 from backend.settings import Settings
 from tests.fakes.openai_endpoint import LEAK_MARKER, OpenAIEndpoint, answer_pieces
 from tests.fakes.programs import free_port

@@ -15,8 +15,7 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_openai import ChatOpenAI
 
-from .bounded_response import HEADERS, bound
-from .errors import (
+from ..errors import (
     ModelError,
     ModelFailure,
     ModelRateLimited,
@@ -24,11 +23,12 @@ from .errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from .events import Finish
-from .pace import Pace
-from .provider import EventClient
+from ..events import Finish
+from ..pace import Pace
+from ..settings import Settings
+from .bounded_response import HEADERS, bound
+from .openai_client import EventClient
 from .sequence import Sequence
-from .settings import Settings
 
 # The topic is a template's value and the question a message of its own, so
 # that braces in either are nothing but braces.

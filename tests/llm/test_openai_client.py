@@ -17,9 +17,9 @@ from langchain_core.messages import AIMessageChunk
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from backend import provider
+from backend.llm import openai_client
+from backend.llm.openai_client import EventClient, join_texts
 from backend.pace import Pace
-from backend.provider import EventClient, join_texts
 from tests.fakes.openai_endpoint import OpenAIEndpoint, answer_pieces
 
 Sdk = type[openai.AsyncOpenAI]
@@ -231,7 +231,7 @@ async def test_what_came_before_garbage_counts() -> None:
     async def blocks() -> AsyncIterator[bytes]:
         yield sent(event("said")) + b"data: {\n\n"
 
-    reads = provider.read_events(blocks(), Pace(0))
+    reads = openai_client.read_events(blocks(), Pace(0))
     assert await anext(reads) == [event("said")]
     with pytest.raises(ValueError, match="Expecting"):
         await anext(reads)
@@ -249,7 +249,7 @@ async def test_an_unfinished_event_is_dropped() -> None:
 
 async def test_an_event_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is gathered of one event is bounded."""
-    monkeypatch.setattr(provider, "MAX_EVENT_BYTES", 1_000)
+    monkeypatch.setattr(openai_client, "MAX_EVENT_BYTES", 1_000)
     with pytest.raises(ValueError, match="too long"):
         await read(b"data: " + b"x" * 2_000)
 
@@ -265,7 +265,9 @@ async def test_it_does_not_matter_where_the_network_cuts(data: st.DataObject) ->
         for begin, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
             yield body[begin:end]
 
-    events = [event async for read in provider.read_events(blocks(), Pace(0)) for event in read]
+    events = [
+        event async for read in openai_client.read_events(blocks(), Pace(0)) for event in read
+    ]
     assert events == [event("a\u0301 漢"), event("\U0001f98a"), STOP]
 
 
