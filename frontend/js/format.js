@@ -10,6 +10,20 @@ export const seconds = (ms) => (ms === null ? "" : `${(ms / 1000).toFixed(2)} s`
 export const rate = (perSecond) =>
   perSecond === null ? "" : `${perSecond < 9.95 ? perSecond.toFixed(1) : Math.round(perSecond)}/s`;
 
+const counted = new Intl.NumberFormat("en"); // as the page's words and its other numbers
+
+/** The tokens of an answer: all of them, and of which kind they are. What is not known is not told. */
+export function tokens(usage) {
+  const { inputTokens = null, outputTokens = null, reasoningTokens = null } = usage ?? {};
+  const kinds = [
+    inputTokens === null ? "" : `${counted.format(inputTokens)} in`,
+    outputTokens === null ? "" : `${counted.format(outputTokens)} out`,
+    reasoningTokens === null ? "" : `${counted.format(reasoningTokens)} thought`, // some of those that came out
+  ].filter(Boolean);
+  const all = inputTokens === null || outputTokens === null ? null : counted.format(inputTokens + outputTokens);
+  return { total: all ?? kinds.join(", "), kinds: kinds.join(", ") };
+}
+
 const HEADLINE_CHARS = 180; // about three lines
 
 const UNKNOWN = "A shared answer"; // the link does not say what was asked, and the server may not either

@@ -1,5 +1,5 @@
 /**
- * How fast an answer was written: pure.
+ * How fast an answer was written, and how long the model thought before: pure.
  *
  * Entries carry Redis's clock in their ids, so that an answer which is read again, or
  * arrives all at once after a lost connection, shows the pace at which it was written.
@@ -13,6 +13,9 @@ export const noPace = Object.freeze({
   firstAt: null,
   lastAt: null,
   endedAt: null,
+  thoughtAt: null, // of the first thought, where it came before any text
+  thoughtUntil: null, // of the first text; until there is any, of the last entry
+  lagMs: Infinity, // that clock is so much behind ours, at most: what arrives was written before
 });
 
 /** The time, in ms, at which Redis gave an entry its id; null where it is no such id. */
@@ -21,13 +24,33 @@ export function momentOf(id) {
   return ms === undefined ? null : Number(ms);
 }
 
-/** Take in the entry that made `before` the answer `after`, and was written at `at`. */
-export function paced(pace, before, after, at) {
-  if (after.attempt !== before.attempt || pace.startedAt === null) return { ...noPace, startedAt: at };
+/** Take in the entry that made `before` the answer `after`, was written at `at`, and arrived at `now`, by our clock. */
+export function paced(pace, before, after, at, now) {
+  const lagMs = Math.min(pace.lagMs, now - at);
+  if (after.attempt !== before.attempt || pace.startedAt === null) return { ...noPace, startedAt: at, lagMs };
+  const heard = after.next > before.next ? thought({ ...pace, lagMs }, before, after, at) : pace;
   if (after.text.length > before.text.length) {
-    return { ...pace, pieces: pace.pieces + 1, firstAt: pace.firstAt ?? at, lastAt: at };
+    return { ...heard, pieces: pace.pieces + 1, firstAt: pace.firstAt ?? at, lastAt: at };
   }
-  return after.status === before.status ? pace : { ...pace, endedAt: at };
+  return after.status === before.status ? heard : { ...heard, endedAt: at };
+}
+
+function thought(pace, before, after, at) {
+  if (pace.firstAt !== null) return pace;
+  const isThought = after.reasoning.length > before.reasoning.length;
+  const thoughtAt = pace.thoughtAt ?? (isThought ? at : null);
+  return thoughtAt === null ? pace : { ...pace, thoughtAt, thoughtUntil: at };
+}
+
+/**
+ * How long the model thought before its first word, in ms; null where it did not, or it is not known.
+ *
+ * `now`, by our clock, where it still thinks. Told by entries alone afterwards: whoever reads the
+ * answer again is told the same.
+ */
+export function thinkingTime({ thoughtAt, thoughtUntil, lagMs }, now = null) {
+  if (thoughtAt === null) return null;
+  return Math.max(0, (now === null ? thoughtUntil : now - lagMs) - thoughtAt);
 }
 
 /** Pieces per second, from the first to the last; null where there are too few to say. */

@@ -77,7 +77,7 @@ export function chunkArrived(question, text, meta, now) {
   if (!isOpen(question)) return question;
   const answer = meta ? fold(question.answer, text, meta) : foldPlain(question.answer, text);
   if (answer === question.answer) return question;
-  const pace = paced(question.pace, question.answer, answer, momentOf(meta?.id) ?? now);
+  const pace = paced(question.pace, question.answer, answer, momentOf(meta?.id) ?? now, now);
   return progressed({ ...question, answer, pace, accepted: true, queued: false, plain: !meta }, now);
 }
 

@@ -1,10 +1,13 @@
 /** The state of things in words. Pure. */
 
 import { span } from "./format.js";
+import { thinkingTime } from "./pace.js";
 import { isOpen } from "./question.js";
 
 const SLOW_MS = 10_000; // after so much silence its length is told
-const SILENT_MS = 90_000; // longer than a model is given for its first word, by default: something is wrong
+// Longer than a model may be silent, by default: something is wrong. It may think before its first word.
+const SILENT_MS = 90_000;
+const SILENT_THINKING_MS = 330_000;
 
 const CONNECTION = {
   connecting: "Connecting …",
@@ -25,6 +28,7 @@ const PROGRESS = {
   fetching: "Fetching the answer …",
   queued: "In the queue …",
   waiting: "Waiting for the first word …",
+  thinking: "Waiting for the first word …", // that it thinks stands above, with what it thinks
   again: "The answer broke off. Starting again …",
   whole: "Waiting for the whole answer …",
   answering: "Answering …",
@@ -57,8 +61,9 @@ function openKind({ phase, streamed, sent, accepted, queued, stopping, answer, h
   if (stopping) return "stopping";
   if (posted) return "whole";
   if (!sent) return "held";
-  if (now - heardAt >= SILENT_MS && !queued) return "silent";
+  if (now - heardAt >= (phase === "waiting" ? SILENT_THINKING_MS : SILENT_MS) && !queued) return "silent";
   if (phase === "fetching" || phase === "answering") return phase;
+  if (answer.reasoning) return "thinking";
   if (answer.attempt > 1) return "again";
   if (queued) return "queued";
   return accepted ? "waiting" : "sending";
@@ -73,11 +78,21 @@ function endedKind({ phase, plain, answer }) {
   return { length: "cut", content_filter: "filtered" }[answer.finishReason] ?? "done";
 }
 
-const TELLS_SILENCE = new Set(["sending", "fetching", "queued", "waiting", "again", "whole", "answering", "stopping"]);
+const TELLS_SILENCE = new Set(
+  ["sending", "fetching", "queued", "waiting", "thinking", "again", "whole", "answering", "stopping"],
+);
 
 function silence(kind, { heardAt }, now) {
   const ms = now - heardAt;
   return TELLS_SILENCE.has(kind) && ms >= SLOW_MS ? ` Nothing for ${span(ms)}.` : "";
+}
+
+/** What stands on a folded thought: `words`, and `time`, which passes while the model thinks. */
+export function thinkingWords({ pace }, kind, now) {
+  if (kind === "thinking") return { words: "Thinking …", time: span(thinkingTime(pace, now)) };
+  const ms = thinkingTime(pace);
+  if (ms === null) return { words: "Thought", time: "" }; // in the middle of the answer
+  return { words: "Thought for", time: ms < 1_000 ? "a moment" : span(ms) };
 }
 
 /** What to tell about an error `{code, message, retryable}`, whoever sent it. */

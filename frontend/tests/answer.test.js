@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { emptyAnswer, fold } from "../js/answer.js";
+import { emptyAnswer, fold, MAX_REASONING_CHARS } from "../js/answer.js";
 
 /** The entries of one attempt: START, the pieces, and an END unless it broke off. */
 function attempt(number, pieces, ending = { status: "done" }) {
@@ -90,6 +90,63 @@ test("A refusal of a second asking does not touch the running answer.", () => {
 
 test("The reason for which the model ended is kept.", () => {
   assert.equal(read(attempt(1, ["a"], { status: "done", finishReason: "length" })).finishReason, "length");
+});
+
+/** An attempt with thoughts: `["thought", text]` and `["text", text]`. */
+function thinking(number, steps, ending) {
+  const entries = attempt(number, steps.map(([kind, text]) => (kind === "text" ? text : "")), ending);
+  steps.forEach(([kind, text], index) => kind === "thought" && (entries[index + 1][1].reasoning = text));
+  return entries;
+}
+
+const thoughtful = [["thought", "Hm. "], ["thought", "Well."], ["text", "a"], ["thought", " And?"], ["text", "b"]];
+
+test("What the model thinks is kept apart from the text, wherever it comes.", () => {
+  const answer = read(thinking(1, thoughtful));
+  assert.deepEqual([answer.reasoning, answer.text, answer.status], ["Hm. Well. And?", "ab", "done"]);
+});
+
+test("Thoughts and text are counted in one sequence.", () => {
+  const [start, , ...later] = thinking(1, thoughtful);
+  const holed = read([start, ...later]);
+  assert.deepEqual([holed.hole, holed.reasoning, holed.text], [true, "", ""]);
+  const entries = thinking(1, thoughtful);
+  assert.deepEqual(read(entries.flatMap((entry) => [entry, entry])), read(entries));
+});
+
+test("A new attempt thinks anew.", () => {
+  const broken = thinking(1, thoughtful, null);
+  const [start, ...rest] = thinking(2, [["thought", "Again."], ["text", "x"]]);
+  assert.deepEqual([read([...broken, start]).reasoning, read([...broken, start]).text], ["", ""]);
+  assert.equal(read([...broken, start, ...rest]).reasoning, "Again.");
+});
+
+test("A thought that is no text changes nothing but the count.", () => {
+  for (const odd of [5, null, {}, ["x"], ""]) {
+    const entries = attempt(1, ["", "a"]);
+    entries[1][1].reasoning = odd;
+    assert.deepEqual([read(entries).reasoning, read(entries).text], ["", "a"]);
+  }
+});
+
+test("So much is kept of a thought, and it ends between two entries.", () => {
+  const half = "x".repeat(MAX_REASONING_CHARS / 2);
+  const answer = read(thinking(1, [["thought", half], ["thought", half], ["thought", "y"], ["text", "a"]]));
+  assert.deepEqual([answer.reasoning.length, answer.reasoningCut, answer.text], [MAX_REASONING_CHARS, true, "a"]);
+  const gap = read(thinking(1, [["thought", "x"], ["thought", half + half], ["thought", "y"]]));
+  assert.deepEqual([gap.reasoning, gap.reasoningCut], ["x", true]);
+  assert.equal(read(thinking(1, [["thought", half], ["thought", half]])).reasoningCut, false);
+});
+
+test("What an answer cost is kept where it is told, and is never 0 where it is not.", () => {
+  const usage = { inputTokens: 12, outputTokens: 0, reasoningTokens: "9" };
+  const told = read(attempt(1, ["a"], { status: "done", usage, model: "m" }));
+  assert.deepEqual(told.usage, { inputTokens: 12, outputTokens: 0, reasoningTokens: null });
+  assert.equal(told.model, "m");
+  for (const odd of [undefined, null, 5, {}, { inputTokens: -1, outputTokens: 1.5 }]) {
+    const untold = read(attempt(1, ["a"], { status: "done", usage: odd, model: odd }));
+    assert.deepEqual([untold.usage, untold.model], [null, null]);
+  }
 });
 
 test("Any order in which a stream is read twice gives the same answer.", () => {

@@ -34,6 +34,14 @@ test("A new attempt waits again, and keeps the time of the first word.", () => {
   assert.deepEqual([again.phase, again.firstAt], ["waiting", 3_000]);
 });
 
+test("A question whose model thinks still waits for its first word.", () => {
+  const thinking = arrive(fresh(), ["START:q;<br/>", meta(0)], ["", meta(1, { reasoning: "Hm." }), 3_000]);
+  assert.deepEqual([thinking.phase, thinking.firstAt, thinking.heardAt], ["waiting", null, 3_000]);
+  assert.equal(thinking.answer.reasoning, "Hm.");
+  const answering = arrive(thinking, ["a", meta(2), 9_000]);
+  assert.deepEqual([answering.phase, answering.firstAt, answering.answer.text], ["answering", 9_000, "a"]);
+});
+
 test("A chunk that changes nothing leaves the question as it is.", () => {
   const said = arrive(fresh(), ["START:q;<br/>", meta(0)]);
   assert.equal(arrive(said, ["START:q;<br/>", meta(0)]), said);

@@ -3,9 +3,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { headline, listedWords, moment, rate, seconds, span } from "../js/format.js";
+import { headline, listedWords, moment, rate, seconds, span, tokens } from "../js/format.js";
+import { noPace } from "../js/pace.js";
 import * as Question from "../js/question.js";
-import { errorWords, progress } from "../js/words.js";
+import { errorWords, progress, thinkingWords } from "../js/words.js";
 
 const asked = (more = {}) => ({
   ...Question.asked({ questionId: "q", topic: "T", question: "Q?", streamed: true }, 0),
@@ -21,6 +22,8 @@ test("Every state has a word of its own.", () => {
   assert.equal(kind({ queued: true }), "queued");
   assert.equal(kind({}), "waiting");
   assert.equal(kind({ answer: { attempt: 2 } }), "again");
+  assert.equal(kind({ answer: { attempt: 2, reasoning: "Hm." } }), "thinking");
+  assert.equal(kind({ phase: "answering", answer: { attempt: 1, reasoning: "Hm." } }), "answering");
   assert.equal(kind({ phase: "answering" }), "answering");
   assert.equal(kind({ phase: "fetching" }), "fetching");
   assert.equal(kind({ stopping: true }), "stopping");
@@ -51,9 +54,35 @@ test("A long silence is told in words, and how long it is.", () => {
   assert.equal(words({}, 9_999), "Waiting for the first word …");
   assert.equal(words({}, 12_345), "Waiting for the first word … Nothing for 12 s.");
   assert.equal(words({ heardAt: 10_000 }, 12_345), "Waiting for the first word …");
-  assert.match(words({}, 90_000), /says nothing any more/);
+  assert.equal(words({}, 329_999), "Waiting for the first word … Nothing for 5 min.");
+  assert.match(words({}, 330_000), /says nothing any more/);
+  assert.match(words({ phase: "answering" }, 90_000), /says nothing any more/);
+  const thinking = { answer: { attempt: 1, reasoning: "Hm." } };
+  assert.equal(words(thinking, 9_999), "Waiting for the first word …");
+  assert.equal(words(thinking, 12_345), "Waiting for the first word … Nothing for 12 s.");
   assert.equal(words({ queued: true }, 180_000), "In the queue … Nothing for 3 min.");
   assert.equal(words({ phase: "done", answer: {} }, 180_000), "Done.");
+});
+
+test("A folded thought says how long the model thinks, and then how long it has thought.", () => {
+  const pace = { ...noPace, thoughtAt: 1_000, thoughtUntil: 13_900, lagMs: 5_000 };
+  const said = (kind, more, now) => Object.values(thinkingWords({ pace: { ...pace, ...more } }, kind, now)).join(" ");
+  assert.equal(said("thinking", {}, 26_000), "Thinking … 20 s");
+  assert.equal(said("answering", {}, 26_000), "Thought for 12 s");
+  assert.equal(said("interrupted", {}, 26_000), "Thought for 12 s");
+  assert.equal(said("done", { thoughtUntil: 181_000 }), "Thought for 3 min");
+  assert.equal(said("done", { thoughtUntil: 1_999 }), "Thought for a moment");
+  assert.deepEqual(thinkingWords({ pace: noPace }, "done"), { words: "Thought", time: "" });
+});
+
+test("Tokens are told as far as they are known.", () => {
+  assert.deepEqual(tokens(null), { total: "", kinds: "" });
+  const usage = { inputTokens: 900, outputTokens: 1_334, reasoningTokens: 0 };
+  assert.deepEqual(tokens(usage), { total: "2,234", kinds: "900 in, 1,334 out, 0 thought" });
+  assert.deepEqual(tokens({ ...usage, inputTokens: null }), {
+    total: "1,334 out, 0 thought",
+    kinds: "1,334 out, 0 thought",
+  });
 });
 
 test("An error is told in the server's words, and in ours where it has none.", () => {

@@ -73,6 +73,16 @@ def answer(page: Page, question: str = QUESTION) -> Locator:
     return card(page, question).get_by_role("log")
 
 
+def fold(page: Page, question: str = QUESTION) -> Locator:
+    """The fold above an answer, with what the model thinks."""
+    return card(page, question).locator("[data-thinking]")
+
+
+def thought(page: Page, question: str = QUESTION) -> Locator:
+    """What the model thinks, itself."""
+    return fold(page, question).locator("[data-thought]")
+
+
 def button(page: Page, name: str, question: str = QUESTION) -> Locator:
     """A button below an answer; those within it are the answer's own."""
     below = card(page, question).locator("footer, .error")

@@ -113,8 +113,13 @@ class FakeBackend:
         for piece in pieces:
             await self._append(self._answer(of), piece, at_ms)
 
+    async def think(self, *thoughts: str, of: str | None = None, at_ms: int | None = None) -> None:
+        """Go on with what the model thinks, which is no part of the answer."""
+        for thought in thoughts:
+            await self._append(self._answer(of), "", at_ms, reasoning=thought)
+
     async def end(self, status: str = "done", *, of: str | None = None, **meta: Any) -> None:
-        """End the answer; `error` and `finishReason` go into the END."""
+        """End the answer; `error`, `finishReason`, `usage` and `model` go into the END."""
         answer = self._answer(of)
         question_id = answer.asked["questionId"]
         if error := meta.get("error"):

@@ -10,6 +10,7 @@ const SPOKEN = {
   held: "Waiting for the answer before it.",
   queued: "In the queue.",
   waiting: "Waiting for the first word.",
+  thinking: "Thinking.",
   again: "The answer broke off and starts again.",
   whole: "Waiting for the whole answer.",
   answering: "Answering.",
@@ -74,7 +75,7 @@ const isFault = (kind) => kind === "failed" || kind === "broken" || kind === "ex
  */
 function isNoNews(before, kind) {
   if (before === "fetching" || before === "unreached") return !isFault(kind);
-  return before === "interrupted" && ["queued", "waiting", "answering"].includes(kind);
+  return before === "interrupted" && ["queued", "waiting", "thinking", "answering"].includes(kind);
 }
 
 function spoken(question, kind) {

@@ -1,12 +1,13 @@
 /** One question with its answer: shows its state, and tells what the person does with it. */
 
-import { headline, rate, seconds } from "../format.js";
+import { headline, rate, seconds, tokens } from "../format.js";
 import { piecesPerSecond, timesOf } from "../pace.js";
 import { isOpen, isOwn, isRunning } from "../question.js";
 import { errorWords, progress } from "../words.js";
 import { canCopy, copyOnClick } from "./copying.js";
 import { copyOf, isShown, parts, setAttribute, setText, show } from "./dom.js";
 import { createText } from "./text.js";
+import { createThinking } from "./thinking.js";
 
 const SHARED = "Link copied. Whoever has it can read this answer.";
 
@@ -18,9 +19,10 @@ export function createCard(template, { createRenderer, on }) {
   const element = copyOf(template);
   const part = parts(
     element,
-    ...["topic", "headline", "more", "question", "text", "error", "reason", "retry", "progress"],
-    ...["first", "total", "rate", "stop", "again", "edit", "copy", "share", "link", "close"],
+    ...["topic", "headline", "more", "question", "thinking", "text", "error", "reason", "retry", "progress"],
+    ...["first", "total", "rate", "tokens", "model", "stop", "again", "edit", "copy", "share", "link", "close"],
   );
+  const thinking = createThinking(part.thinking);
   const text = createText(part.text, createRenderer);
   let shown = null;
 
@@ -38,6 +40,7 @@ export function createCard(template, { createRenderer, on }) {
     const { kind, words } = progress(question, connection, now);
     setAttribute(element, "data-kind", kind);
     setText(part.progress, words);
+    thinking.render(question, kind, now);
     renderTimes(question, now);
     renderButtons(question);
   }
@@ -57,7 +60,9 @@ export function createCard(template, { createRenderer, on }) {
     part.headline.id = `asked-${questionId}`;
     element.setAttribute("aria-labelledby", part.headline.id);
     part.text.setAttribute("aria-labelledby", part.headline.id);
-    for (const button of element.querySelectorAll("button")) button.setAttribute("aria-describedby", part.headline.id);
+    for (const control of element.querySelectorAll("button, summary")) {
+      control.setAttribute("aria-describedby", part.headline.id);
+    }
     setText(part.topic, topic ?? "");
     setText(part.headline, line);
     show(part.more, more);
@@ -71,6 +76,10 @@ export function createCard(template, { createRenderer, on }) {
     renderTime(part.first, seconds(first));
     renderTime(part.total, running ? "" : seconds(total));
     renderTime(part.rate, rate(piecesPerSecond(question.pace)));
+    const { total: all, kinds } = tokens(question.answer.usage);
+    renderTime(part.tokens, all);
+    setAttribute(part.tokens, "title", kinds);
+    renderTime(part.model, question.answer.model ?? "");
   }
 
   function renderTime(entry, words) {
@@ -109,5 +118,10 @@ export function createCard(template, { createRenderer, on }) {
     if (shown) text.render(shown.answer, !isOpen(shown));
   }
 
-  return { element, render, focus, useRenderer, dispose: text.dispose };
+  function dispose() {
+    thinking.dispose();
+    text.dispose();
+  }
+
+  return { element, render, focus, useRenderer, dispose };
 }

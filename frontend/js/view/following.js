@@ -12,10 +12,13 @@ export function createFollowing({ content, feed, jump, jumped }) {
   const page = document.documentElement;
   let place = "end"; // "end", "free", or the element whose beginning is to be in sight
   let ownY = window.scrollY; // where we, not the reader, have scrolled to
+  let unfolded = false; // something has just been, and the page may have grown by it
 
   const isAtEnd = () => page.scrollHeight - window.scrollY - window.innerHeight <= NEAR_END_PX;
 
   function settle() {
+    if (unfolded && place === "end" && !isAtEnd()) place = "free"; // what was touched must not leave the screen
+    unfolded = false;
     if (place !== "free" && !isMarking()) {
       if (place === "end") window.scrollTo({ top: page.scrollHeight, behavior: "instant" });
       else place.scrollIntoView({ block: "start", behavior: "instant" });
@@ -38,9 +41,15 @@ export function createFollowing({ content, feed, jump, jumped }) {
     ownY = window.scrollY;
     show(jump, !isAtEnd());
   });
+  feed.addEventListener("toggle", unfold, { capture: true }); // it does not bubble
   // After layout and before painting: nobody sees the page out of place.
   new ResizeObserver(settle).observe(content);
   window.addEventListener("resize", settle);
+
+  function unfold({ target }) {
+    unfolded = target.open;
+    setTimeout(settle); // once it is filled, and before anything else grows
+  }
 
   jump.addEventListener("click", () => {
     if (isMarking()) getSelection().removeAllRanges();

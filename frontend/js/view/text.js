@@ -1,4 +1,4 @@
-/** The words of one answer: appends what is new, and starts afresh for another attempt. */
+/** Text that grows: appends what is new, and starts afresh for another attempt. */
 
 import { setAttribute } from "./dom.js";
 
@@ -9,7 +9,8 @@ export function createText(container, createRenderer) {
   let ended = false;
   let renderer = null;
 
-  function restart() {
+  /** Take it off the page; the next `render` shows all of it again. */
+  function clear() {
     renderer?.dispose();
     renderer = null;
     container.replaceChildren();
@@ -17,9 +18,9 @@ export function createText(container, createRenderer) {
     ended = false;
   }
 
-  /** Show an answer; `ending` says that nothing follows. */
+  /** Show `{attempt, text}`; `ending` says that nothing follows. */
   function render(answer, ending) {
-    if (answer.attempt !== attempt || answer.text.length < chars) restart();
+    if (answer.attempt !== attempt || answer.text.length < chars) clear();
     attempt = answer.attempt;
     setAttribute(container, "aria-busy", String(!ending));
     if (answer.text.length > chars) {
@@ -33,9 +34,9 @@ export function createText(container, createRenderer) {
 
   /** Show the same with another renderer. */
   function useRenderer(create) {
-    restart();
+    clear();
     createRenderer = create;
   }
 
-  return { render, useRenderer, dispose: () => renderer?.dispose() };
+  return { render, clear, useRenderer, dispose: () => renderer?.dispose() };
 }
