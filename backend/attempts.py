@@ -101,6 +101,8 @@ class Attempts:
         On return the END stands in the stream. Returns whether the question
         has ended with it: it has not where a newer attempt has begun meanwhile.
         """
+        if keep_earlier and attempt.earlier.last_reasoning:
+            await attempt.answer.think(attempt.earlier.last_reasoning)
         if keep_earlier and attempt.earlier.last_words:
             await attempt.answer.append(attempt.earlier.last_words)
         end_id = await attempt.answer.end(ending)

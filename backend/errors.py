@@ -13,8 +13,17 @@ AppError
 └── ModelFailure
     ├── ModelRateLimited rate_limited         the provider answered 429
     ├── ModelUnavailable model_unavailable    the provider cannot be reached or answered 5xx
+    │   └── ModelOverloaded                   the provider has too much to do: 503, 529
     ├── ModelTimeout     model_timeout        the provider kept silent for too long
-    └── ModelError       model_error          the provider refused, or its answer is broken
+    └── ModelError       model_error          the provider's answer is broken
+        ├── EmptyAnswer                       the model has ended without any text
+        └── ModelRefused                      the same request will be refused again:
+            ├── KeyRefused                    a wrong key
+            ├── CreditExhausted               no credit left
+            ├── ModelUnknown                  no such model, or not any more
+            ├── ContextTooLong                more text than the model takes
+            ├── PolicyRefused                 against the provider's content policy
+            └── ParameterRefused              a parameter that the model does not take
 
 The message of an error is written by us, for the person who asked: it never
 holds the text of a library's exception, which may quote keys or questions.
@@ -41,11 +50,17 @@ class AppError(Exception):
     default_message: ClassVar[str] = "Something went wrong on our side."
 
     def __init__(
-        self, message: str | None = None, *, retry_after_s: int | None = None, limit: str = ""
+        self,
+        message: str | None = None,
+        *,
+        retry_after_s: int | None = None,
+        limit: str = "",
+        detail: str = "",
     ) -> None:
         super().__init__(message or self.default_message)
         self.retry_after_s = retry_after_s
         self.limit = limit  # the setting that was reached, if it was one
+        self.detail = detail  # for the log alone: identifiers, nobody's words
 
     @property
     def payload(self) -> ErrorPayload:
@@ -150,6 +165,12 @@ class ModelUnavailable(ModelFailure):
     default_message = "The language model cannot be reached right now."
 
 
+class ModelOverloaded(ModelUnavailable):
+    """The model's provider has too much to do: it answered 503 or 529."""
+
+    default_message = "The language model's provider is overloaded. Please try again later."
+
+
 class ModelTimeout(ModelFailure):
     """The model's provider kept silent for too long."""
 
@@ -158,17 +179,59 @@ class ModelTimeout(ModelFailure):
 
 
 class ModelError(ModelFailure):
-    """The model's provider refused the request, or broke off its answer."""
+    """The answer of the model's provider is broken, or there is none."""
 
     code = "model_error"
     default_message = "The language model failed to complete the answer."
 
 
+class EmptyAnswer(ModelError):
+    """The model has ended without a word of text."""
+
+    default_message = "The language model ended without any text."
+
+
 class ModelRefused(ModelError):
-    """The model's provider will refuse this request again: a wrong key, a wrong model."""
+    """The model's provider will refuse this request again."""
 
     retryable = False
     default_message = "The language model refused the request; check the server's settings."
+
+
+class KeyRefused(ModelRefused):
+    """The model's provider does not accept the key, or does not let it have the model."""
+
+    default_message = "The language model's provider does not accept this server's key."
+
+
+class CreditExhausted(ModelRefused):
+    """The account at the model's provider has no credit left."""
+
+    default_message = "This server's credit at the language model's provider is used up."
+
+
+class ModelUnknown(ModelRefused):
+    """The provider does not know the model, or has retired it."""
+
+    default_message = "The model is not available at this provider."
+
+
+class ContextTooLong(ModelRefused):
+    """The question, with what goes with it, is longer than the model takes."""
+
+    default_message = "The question is too long for the language model."
+
+
+class PolicyRefused(ModelRefused):
+    """The provider's content policy forbids the question, or the answer."""
+
+    default_message = "The language model's provider refuses this under its content policy."
+
+
+class ParameterRefused(ModelRefused):
+    """The model does not take a parameter that the server's settings send."""
+
+    default_message = "The language model does not take a parameter that this server sends."
 
 
 def origin(exc: BaseException) -> str:

@@ -1,6 +1,5 @@
 """The wire vocabulary: labels, entries of the stream, and the chunks that clients get. Pure."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,30 +35,71 @@ def entry_order(entry_id: str) -> tuple[int, int]:
     return int(ms), int(sequence or 0)
 
 
+class UsagePayload(TypedDict):
+    """Tokens of an answer as clients receive them; what the provider did not tell is absent."""
+
+    inputTokens: NotRequired[int]
+    outputTokens: NotRequired[int]
+    reasoningTokens: NotRequired[int]
+
+
+MAX_TOKENS = 2**53  # JavaScript's largest whole number; beyond it, it is somebody's joke
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that an answer took, as its provider told them; None is unknown.
+
+    `reasoning_tokens` are a part of `output_tokens`.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anything is known."""
+        return (self.input_tokens, self.output_tokens, self.reasoning_tokens) != (None, None, None)
+
+    @property
+    def payload(self) -> UsagePayload:
+        """What is sent to clients and stored."""
+        payload: UsagePayload = {}
+        if self.input_tokens is not None:
+            payload["inputTokens"] = self.input_tokens
+        if self.output_tokens is not None:
+            payload["outputTokens"] = self.output_tokens
+        if self.reasoning_tokens is not None:
+            payload["reasoningTokens"] = self.reasoning_tokens
+        return payload
+
+    @classmethod
+    def parse(cls, value: Any) -> "Usage | None":
+        """Read a payload back, whatever it is; None where it tells nothing."""
+        if not isinstance(value, Mapping):
+            return None
+        names = ("inputTokens", "outputTokens", "reasoningTokens")
+        return cls(*(_token_count(value.get(name)) for name in names)) or None
+
+
+def _token_count(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an answer ended."""
+    """How an answer ended, and what it took: `model` is the name that the provider gave."""
 
     status: FinalStatus
     error: ErrorPayload | None = None
     finish_reason: str | None = None
+    usage: Usage | None = None
+    model: str | None = None
 
     @classmethod
     def failed(cls, error: AppError) -> "Ending":
         """The end of an answer that could not be completed."""
         return cls("failed", error.payload)
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """What a model says last: why it stopped, in its provider's word: `stop`, `length`, ...
-
-    The tokens are 0 where the provider does not tell.
-    """
-
-    reason: str
-    input_tokens: int = 0
-    output_tokens: int = 0
 
 
 class ChunkMeta(TypedDict):
@@ -72,6 +112,9 @@ class ChunkMeta(TypedDict):
     status: NotRequired[FinalStatus]
     error: NotRequired[ErrorPayload]
     finishReason: NotRequired[str]
+    usage: NotRequired[UsagePayload]
+    model: NotRequired[str]
+    reasoning: NotRequired[str]
     notice: NotRequired[bool]
     redelivered: NotRequired[bool]
 
@@ -85,7 +128,8 @@ class Entry:
 
     `number` counts the entries of one attempt from 0, the START. `ending` is
     there on the END alone; the text decides nothing, so an answer may contain
-    whatever looks like a label. `id` is empty until Redis has given one.
+    whatever looks like a label. `id` is empty until Redis has given one. What a
+    model thinks is no part of the answer: it is the `reasoning` of entries without text.
     """
 
     question_id: str
@@ -94,6 +138,7 @@ class Entry:
     number: int
     ending: Ending | None = None
     id: str = ""
+    reasoning: str = ""
 
     @classmethod
     def start(cls, question_id: str, attempt: int) -> "Entry":
@@ -112,7 +157,7 @@ class Entry:
 
     @property
     def is_piece(self) -> bool:
-        """Whether this entry carries words of the model."""
+        """Whether this entry carries text or thought of the model."""
         return self.number > 0 and self.ending is None
 
     def fields(self) -> dict[str, str]:
@@ -123,14 +168,10 @@ class Entry:
             "attempt": str(self.attempt),
             "number": str(self.number),
         }
+        if self.reasoning:
+            fields["reasoning"] = self.reasoning
         if self.ending:
-            fields["status"] = self.ending.status
-            if self.ending.error:
-                fields["error"] = json.dumps(self.ending.error)
-            if self.ending.finish_reason:
-                # A provider's word: anything, perhaps not even text that UTF-8 can hold.
-                reason = str(self.ending.finish_reason)
-                fields["finishReason"] = reason.encode(errors="replace").decode()
+            fields |= _ending_fields(self.ending)
         return fields
 
     @classmethod
@@ -144,6 +185,7 @@ class Entry:
                 number=int(fields["number"]),
                 ending=_parse_ending(fields) if "status" in fields else None,
                 id=entry_id,
+                reasoning=fields.get("reasoning", ""),
             )
         except (KeyError, ValueError, TypeError, RecursionError):
             return None
@@ -152,18 +194,25 @@ class Entry:
         """The short form of this entry, for a page of the archive."""
         row: list[Any] = [self.id, self.attempt, self.number, self.text]
         if self.ending:
-            row.append(dataclasses.asdict(self.ending))
+            row.append(_ending_fields(self.ending))
+        elif self.reasoning:
+            row.append({"reasoning": self.reasoning})
         return row
 
     @classmethod
     def from_row(cls, question_id: str, row: list[Any]) -> "Entry":
         """Read an entry of a page back; raises ValueError, TypeError or KeyError."""
         entry_id, attempt, number, text, *rest = row
-        if [*map(type, (entry_id, attempt, number, text))] != [str, int, int, str]:
+        fields = rest[0] if rest else {}
+        if not isinstance(fields, dict):
+            raise TypeError("row")
+        reasoning = fields.get("reasoning", "")
+        types = [*map(type, (entry_id, attempt, number, text, reasoning))]
+        if types != [str, int, int, str, str]:
             raise TypeError("row")
         entry_order(entry_id)
-        ending = _stored_ending(rest[0]) if rest else None
-        return cls(question_id, text, attempt, number, ending, entry_id)
+        ending = _parse_ending(fields) if "status" in fields else None
+        return cls(question_id, text, attempt, number, ending, entry_id, reasoning)
 
     def chunk(self, *, redelivered: bool = False) -> Chunk:
         """The arguments of the `chunk` event for this entry."""
@@ -175,20 +224,44 @@ class Entry:
         }
         if redelivered:
             meta["redelivered"] = True
+        if self.reasoning:
+            meta["reasoning"] = self.reasoning
         if self.ending:
-            meta["status"] = self.ending.status
-            if self.ending.error:
-                meta["error"] = self.ending.error
-            if self.ending.finish_reason:
-                meta["finishReason"] = self.ending.finish_reason
+            meta = {**meta, **_ending_meta(self.ending)}
         return self.text, meta
 
 
-def _stored_ending(stored: dict[str, Any]) -> Ending:
-    ending = Ending(**stored)
-    if not is_final(ending.status) or not isinstance(ending.finish_reason, str | None):
-        raise ValueError("ending")
-    return dataclasses.replace(ending, error=parse_error(ending.error))
+class EndingMeta(TypedDict):
+    """What the END adds to the meta of its chunk."""
+
+    status: FinalStatus
+    error: NotRequired[ErrorPayload]
+    finishReason: NotRequired[str]
+    usage: NotRequired[UsagePayload]
+    model: NotRequired[str]
+
+
+def _ending_meta(ending: Ending) -> EndingMeta:
+    meta: EndingMeta = {"status": ending.status}
+    if ending.error:
+        meta["error"] = ending.error
+    if ending.finish_reason:
+        meta["finishReason"] = ending.finish_reason
+    if ending.usage:
+        meta["usage"] = ending.usage.payload
+    if ending.model:
+        meta["model"] = ending.model
+    return meta
+
+
+def _ending_fields(ending: Ending) -> dict[str, str]:
+    """The same as fields of the entry in Redis."""
+    meta = _ending_meta(ending)
+    fields = {
+        name: value if isinstance(value, str) else json.dumps(value) for name, value in meta.items()
+    }
+    # A provider's words: anything, perhaps not even text that UTF-8 can hold.
+    return {name: value.encode(errors="replace").decode() for name, value in fields.items()}
 
 
 def _parse_ending(fields: Mapping[str, str]) -> Ending:
@@ -196,18 +269,25 @@ def _parse_ending(fields: Mapping[str, str]) -> Ending:
     if not is_final(status):
         raise ValueError(status)
     error = json.loads(fields["error"]) if "error" in fields else None
-    return Ending(status, parse_error(error), fields.get("finishReason"))
+    usage = json.loads(fields["usage"]) if "usage" in fields else None
+    reason, model = fields.get("finishReason"), fields.get("model")
+    if not isinstance(reason, str | None) or not isinstance(model, str | None):
+        raise TypeError("ending")
+    return Ending(status, parse_error(error), reason, Usage.parse(usage), model)
 
 
 def parse_error(value: Any) -> ErrorPayload | None:
     """Read a stored error; None where there is none. Raises KeyError or TypeError."""
     if value is None:
         return None
-    return {
+    error: ErrorPayload = {
         "code": str(value["code"]),
         "message": str(value["message"]),
         "retryable": bool(value["retryable"]),
     }
+    if type(after_s := value.get("retryAfterS")) is int and after_s >= 0:
+        error["retryAfterS"] = after_s
+    return error
 
 
 def notice(question_id: str, attempt: int, error: ErrorPayload) -> Chunk:

@@ -53,7 +53,8 @@ class Transcript:
         self.start_id = ""
         self.last_id = ""
         self._pieces: list[str] = []
-        self._said_before = ""
+        self._thoughts: list[str] = []
+        self._before = ("", "")  # thought and text of the last attempt before that has any
 
     def add(self, entry: Entry) -> None:
         """Take the next entry of the stream in; raises Expired at a hole."""
@@ -62,10 +63,12 @@ class Transcript:
         self.last_id = entry.id
         if entry.is_start:
             self.start_id = entry.id
-            self._said_before = self.last_words
+            self._before = self._last
             self._pieces.clear()
+            self._thoughts.clear()
         elif entry.is_piece:
             self._pieces.append(entry.text)
+            self._thoughts.append(entry.reasoning)
 
     @property
     def ending(self) -> Ending | None:
@@ -78,6 +81,21 @@ class Transcript:
         return "".join(self._pieces)
 
     @property
+    def reasoning(self) -> str:
+        """What the model thought."""
+        return "".join(self._thoughts)
+
+    @property
     def last_words(self) -> str:
         """The text of the last attempt that has said anything."""
-        return self.text or self._said_before
+        return self._last[1]
+
+    @property
+    def last_reasoning(self) -> str:
+        """The thought that belongs to it, or that of an attempt that has only thought."""
+        return self._last[0]
+
+    @property
+    def _last(self) -> tuple[str, str]:
+        own = (self.reasoning, self.text)
+        return own if own[1] or (own[0] and not self._before[1]) else self._before

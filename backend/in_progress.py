@@ -43,8 +43,11 @@ class AnswerInProgress:
         self.on_first_piece: Callable[[int], None] | None = None  # gets Redis's time of it
         self._writer = writer
         self._number = 0
-        self._waiting: list[str] = []
+        self._waiting: list[str] = []  # of one kind: text, or thought
+        self._is_thought = False
+        self._waiting_before: list[tuple[str, bool]] = []  # of the other kind, in turn
         self._waiting_chars = 0
+        self._first_text = 0  # number of the first entry with text
         self._room = asyncio.Event()
         self._started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -70,15 +73,32 @@ class AnswerInProgress:
 
     async def append(self, text: str) -> None:
         """Add a piece; returns once it is gathered, which is at once unless Redis is far behind."""
+        await self._gather(text, is_thought=False)
+
+    async def think(self, text: str) -> None:
+        """Add what the model thinks, likewise."""
+        await self._gather(text, is_thought=True)
+
+    async def _gather(self, text: str, *, is_thought: bool) -> None:
         while self._waiting_chars >= MAX_WAITING_CHARS and not self._abandoned:
             self._room.clear()
             await self._room.wait()
         if self._abandoned:
             return
+        if is_thought is not self._is_thought:
+            self._turn(is_thought)
         self._waiting.append(text)
         self._waiting_chars += len(text)
         self._writer.gathered += 1
-        self._writer.note(self, urgent=self._number <= FIRST_PIECE)
+        first = self._number <= FIRST_PIECE or not (is_thought or self._first_text)
+        self._writer.note(self, urgent=first)
+
+    def _turn(self, is_thought: bool) -> None:
+        """Go on with the other kind: an entry holds text or thought, never both."""
+        if self._waiting:
+            self._waiting_before.append(("".join(self._waiting), self._is_thought))
+            self._waiting = []
+        self._is_thought = is_thought
 
     async def end(self, ending: Ending) -> str:
         """Write what has gathered, and the END; returns its id once all of it stands in Redis."""
@@ -103,16 +123,27 @@ class AnswerInProgress:
         """Take what has gathered, as numbered entries; called by the writer."""
         if self._number == 0:
             yield self._numbered(Entry.start(self.question_id, self.attempt))
+        before, self._waiting_before = self._waiting_before, []
+        for gathered, is_thought in before:
+            yield from self._pieces(_well_formed(gathered, final=True)[0], is_thought)
         text, held_back = _well_formed("".join(self._waiting), final=self._ending is not None)
         self._waiting = [held_back] if held_back else []
         self._waiting_chars = len(held_back)
-        for begin in range(0, len(text), MAX_ENTRY_CHARS):
-            piece = text[begin : begin + MAX_ENTRY_CHARS]
-            yield self._numbered(Entry(self.question_id, piece, self.attempt, self._number))
+        yield from self._pieces(text, self._is_thought)
         if self._ending and not self._closed:
             self._closed = True
             end = Entry.end(self.question_id, self.attempt, self._number, self._ending)
             yield self._numbered(end)
+
+    def _pieces(self, text: str, is_thought: bool) -> Iterator[Entry]:
+        for begin in range(0, len(text), MAX_ENTRY_CHARS):
+            piece = text[begin : begin + MAX_ENTRY_CHARS]
+            entry = Entry(self.question_id, piece, self.attempt, self._number)
+            if is_thought:
+                entry = dataclasses.replace(entry, text="", reasoning=piece)
+            elif not self._first_text:
+                self._first_text = self._number
+            yield self._numbered(entry)
 
     def written(self, entry: Entry, entry_id: str) -> None:
         """Hear that an entry stands in the stream; called by the writer."""
@@ -120,7 +151,7 @@ class AnswerInProgress:
         if entry.is_start:
             self._started.set_result(entry_id)
             self.started_ms = entry_order(entry_id)[0]
-        elif entry.number == FIRST_PIECE and entry.is_piece and self.on_first_piece:
+        elif entry.number == self._first_text and entry.is_piece and self.on_first_piece:
             self.on_first_piece(entry_order(entry_id)[0])
         if self._abandoned:
             return
@@ -129,7 +160,7 @@ class AnswerInProgress:
                 self._ended.set_result(entry_id)
             return
         self._unpaged.append(dataclasses.replace(entry, id=entry_id))
-        self._unpaged_chars += len(entry.text)
+        self._unpaged_chars += len(entry.text) + len(entry.reasoning)
         if entry.ending or self._unpaged_chars >= PAGE_CHARS:
             self._page_is_due()
         else:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from .errors import ErrorPayload, Expired
-from .events import BEGINNING, Ending, Status, is_final, parse_error
+from .events import BEGINNING, Ending, Status, Usage, is_final, parse_error
 from .payloads import EVERYBODY, Ask
 
 MOST_ATTEMPTS = 2**63  # any more are somebody's joke
@@ -39,6 +39,8 @@ _JSON_NAMES = {
     "ended_at_ms": "endedAt",
     "error": "error",
     "finish_reason": "finishReason",
+    "usage": "usage",
+    "model": "model",
 }
 
 
@@ -73,6 +75,8 @@ class Record:
     error: ErrorPayload | None = None
     finish_reason: str | None = None
     user_id: str = EVERYBODY
+    usage: Usage | None = None
+    model: str | None = None
 
     @classmethod
     def queued(
@@ -139,6 +143,8 @@ class Record:
             status=ending.status,
             error=ending.error,
             finish_reason=ending.finish_reason,
+            usage=ending.usage,
+            model=ending.model,
             start_id=start_id,
             end_id=end_id,
             ended_at_ms=_now_ms(),
@@ -150,8 +156,10 @@ class Record:
             value = getattr(self, field.name)
             if field.type in (str, int, bool) and type(value) is not field.type:
                 raise TypeError(field.name)
-        if self.status not in get_args(Status) or not isinstance(self.finish_reason, str | None):
-            raise TypeError("status")
+        if self.status not in get_args(Status):
+            raise ValueError("status")
+        if not isinstance(self.finish_reason, str | None) or not isinstance(self.model, str | None):
+            raise TypeError("finish_reason, model")
         if not _CURSOR.fullmatch(self.cursor):  # Redis would refuse it, again and again
             raise ValueError("cursor")
         if not (0 <= self.attempt <= MOST_ATTEMPTS and 0 <= self.lapses <= MOST_ATTEMPTS):
@@ -159,8 +167,9 @@ class Record:
 
     def to_json(self) -> str:
         """The value of the key."""
-        values = ((name, getattr(self, attribute)) for attribute, name in _JSON_NAMES.items())
-        return json.dumps({name: value for name, value in values if value is not None})
+        values = {name: getattr(self, attribute) for attribute, name in _JSON_NAMES.items()}
+        values["usage"] = self.usage.payload if self.usage else None
+        return json.dumps({name: value for name, value in values.items() if value is not None})
 
     @classmethod
     def from_json(cls, raw: str) -> "Record":
@@ -171,6 +180,7 @@ class Record:
                 attribute: stored[name] for attribute, name in _JSON_NAMES.items() if name in stored
             }
             values["error"] = parse_error(values.get("error"))
+            values["usage"] = Usage.parse(values.get("usage"))
             record = cls(**values)
             record._check()
             return record

@@ -14,6 +14,8 @@ from backend.record import Record
 from backend.storage import Storage
 from tests.fakes.rig import DONE, PATIENCE_S, STOPPED, STREAM, Rig, is_quiet, words
 
+BEHIND_ALL = f"{2**64 - 1}-{2**64 - 1}"  # no entry id is higher
+
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
 
 
@@ -345,3 +347,18 @@ async def test_a_trimmed_answer_can_be_concluded(rig: Rig) -> None:
     await rig.raw.xdel(STREAM, first.start_id)
     concluded = await rig.attempts.conclude(record.question_id, STOPPED)
     assert concluded.status == "stopped"
+
+
+async def test_what_was_thought_is_kept_with_what_was_said(rig: Rig) -> None:
+    """Whoever concludes a dead worker's question repeats its thought, and then its words."""
+    record = await rig.ask()
+    attempt = await begin(rig, record)
+    await attempt.answer.think("hm")
+    await say(rig, attempt, "half an ans")
+    async with asyncio.timeout(PATIENCE_S):
+        await rig.attempts.conclude(record.question_id, STOPPED)
+        transcript = await rig.history.transcript(
+            await rig.questions.read(record.question_id), BEHIND_ALL
+        )
+    assert transcript.ending == STOPPED
+    assert (transcript.reasoning, transcript.text) == ("hm", "half an ans")

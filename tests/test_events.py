@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,13 +15,16 @@ from backend.errors import AppError, ErrorPayload, Expired, Interrupted, ModelTi
 from backend.events import (
     BEGINNING,
     FINAL_STATUSES,
+    MAX_TOKENS,
     Ending,
     Entry,
+    Usage,
     end_label,
     entry_order,
     failure,
     is_final,
     notice,
+    parse_error,
     refusal,
     start_label,
 )
@@ -42,14 +46,20 @@ errors = st.builds(
     st.text(),
     st.booleans(),
 )
+tokens = st.none() | st.integers(min_value=0, max_value=MAX_TOKENS)
+usages = st.builds(Usage, tokens, tokens, tokens).filter(bool)
 endings = st.builds(
     Ending,
     st.sampled_from(FINAL_STATUSES),
     st.none() | errors,
     st.none() | st.text(min_size=1),
+    st.none() | usages,
+    st.none() | st.text(min_size=1),
 )
 numbers = st.integers(min_value=0, max_value=2**63)
-entries = st.builds(Entry, st.text(), st.text(), numbers, numbers, st.none() | endings)
+entries = st.builds(Entry, st.text(), st.text(), numbers, numbers, st.none() | endings) | st.builds(
+    Entry, st.text(), st.just(""), numbers, numbers, reasoning=st.text(min_size=1)
+)
 
 
 # Labels and ids
@@ -124,6 +134,54 @@ def test_an_entry_is_read_back_from_its_row(entry: Entry) -> None:
     stored = dataclasses.replace(entry, id="5-1")
     row = json.loads(json.dumps(stored.row()))
     assert Entry.from_row(entry.question_id, row) == stored
+
+
+def test_thought_is_no_text() -> None:
+    """What a model thinks stands in a field of its own; the original's field is empty."""
+    thought = Entry(QUESTION_ID, "", 2, 7, id="5-1", reasoning="hm")
+    assert thought.fields() == {
+        "questionId": QUESTION_ID,
+        "chunkOutput": "",
+        "attempt": "2",
+        "number": "7",
+        "reasoning": "hm",
+    }
+    meta = {"questionId": QUESTION_ID, "id": "5-1", "attempt": 2, "number": 7, "reasoning": "hm"}
+    assert thought.chunk() == ("", meta)
+
+
+def test_the_end_says_what_the_answer_took() -> None:
+    """What the provider told stands in the entry and in the chunk; what it did not is absent."""
+    ending = Ending("done", None, "stop", Usage(12, None, 0), "gpt-6-luna")
+    end = Entry.end(QUESTION_ID, 1, 3, ending)
+    fields = end.fields()
+    assert (json.loads(fields["usage"]), fields["model"]) == (
+        {"inputTokens": 12, "reasoningTokens": 0},
+        "gpt-6-luna",
+    )
+    _, meta = end.chunk()
+    assert (meta["usage"], meta["model"]) == (json.loads(fields["usage"]), "gpt-6-luna")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, 5, "x", [], {}, {"inputTokens": "5"}, {"inputTokens": -1}, {"inputTokens": 2.0},
+        {"inputTokens": True}, {"outputTokens": MAX_TOKENS + 1}, {"tokens": 5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_counts_that_are_none_tell_nothing(value: Any) -> None:
+    """What Redis or a server holds in their place may be anything."""
+    assert Usage.parse(value) is None
+
+
+def test_when_to_come_back_is_read_with_its_error() -> None:
+    """A stored error keeps the seconds after which asking again may help."""
+    error: ErrorPayload = {**ERROR, "retryAfterS": 20}
+    assert parse_error(error) == error
+    for odd in (-1, "20", 2.5, None, True):
+        assert parse_error({**ERROR, "retryAfterS": odd}) == ERROR
 
 
 FIELDS = {"questionId": QUESTION_ID, "chunkOutput": "words", "attempt": "1", "number": "1"}
@@ -437,6 +495,26 @@ def test_a_transcript_is_what_the_fold_shows(history: History) -> None:
     assert transcript.last_id == (whole[-1].id if whole else "")
     starts = [entry.id for entry in whole if entry.is_start]
     assert transcript.start_id == (starts[-1] if starts else "")
+
+
+def test_a_transcript_tells_thought_from_text() -> None:
+    """Thought goes with its attempt, and what was last said with what was thought before it."""
+    transcript = Transcript()
+
+    def add(*entries: Entry) -> tuple[str, str]:
+        for entry in entries:
+            transcript.add(entry)
+        return transcript.last_reasoning, transcript.last_words
+
+    def thought(attempt: int, number: int, words: str) -> Entry:
+        return Entry(QUESTION_ID, "", attempt, number, reasoning=words)
+
+    assert add(Entry.start(QUESTION_ID, 1), thought(1, 1, "hm ")) == ("hm ", "")
+    assert add(Entry(QUESTION_ID, "It", 1, 2), thought(1, 3, "so")) == ("hm so", "It")
+    assert (transcript.reasoning, transcript.text) == ("hm so", "It")
+    assert add(Entry.start(QUESTION_ID, 2), thought(2, 1, "or")) == ("hm so", "It")
+    assert (transcript.reasoning, transcript.text) == ("or", "")
+    assert add(Entry(QUESTION_ID, "is", 2, 2)) == ("or", "is")
 
 
 def attempt_of(attempt: int, *pieces: str, ending: Ending | None = DONE) -> Stream:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import ErrorPayload, Expired
-from backend.events import BEGINNING, FINAL_STATUSES, Ending, Status
+from backend.events import BEGINNING, FINAL_STATUSES, Ending, Status, Usage
 from backend.payloads import Ask
 from backend.record import Record
 
@@ -309,6 +309,9 @@ errors = st.builds(
         counts,
         counts,
         st.none() | errors,
+        st.none() | texts,
+        texts,
+        st.none() | st.builds(Usage, st.integers(0, 2**53), st.none(), st.integers(0, 5)),
         st.none() | texts,
     )
 )

@@ -1,6 +1,7 @@
 """Writing answers: what gathers while a write is on its way goes out with the next one."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -409,3 +410,61 @@ async def test_the_archive_expires(rig: Rig) -> None:
     """Pages have an expiry like everything else."""
     await open_answer(rig).end(DONE)
     assert 0 < await rig.raw.ttl(archive_key("q")) <= 60
+
+
+# Thought
+
+
+async def test_thought_and_text_never_share_an_entry(rig: Rig) -> None:
+    """What gathers together is written in turn, each kind in entries of its own."""
+    answer = open_answer(rig)
+    await answer.start()
+    for words in ("hm ", "so"):
+        await answer.think(words)
+    await answer.append("It ")
+    await answer.append("is.")
+    await answer.think("or?")
+    await answer.end(DONE)
+    entries = [entry for entry in await rig.stored() if entry.is_piece]
+    assert "".join(entry.text for entry in entries) == "It is."
+    assert "".join(entry.reasoning for entry in entries) == "hm soor?"
+    assert all(bool(entry.text) != bool(entry.reasoning) for entry in entries)
+    turns = [kind for kind, _ in itertools.groupby(bool(entry.reasoning) for entry in entries)]
+    assert turns == [True, False, True]
+
+
+async def test_the_first_text_behind_thought_does_not_wait(storage: Storage) -> None:
+    """Nobody waits longer than for the answer's first words: they go at once."""
+    rig = Rig(storage)
+    writer = AnswerWriter(rig.writing, rig.archive, keep_s=60, retention_s=60, linger_s=3_600)
+    async with in_background(writer.run()), asyncio.timeout(PATIENCE_S):
+        answer = writer.open(STREAM, "q", 1)
+        await answer.start()
+        await answer.think("hm ")
+        await answer.think("so")
+        await answer.append("It")
+        while not any(entry.text == "It" for entry in await rig.stored()):
+            pass  # a round trip: the writer gets its turn meanwhile
+
+
+async def test_long_thought_is_cut_into_several_entries(rig: Rig) -> None:
+    """No entry of thought is longer than one of text may be."""
+    answer = open_answer(rig)
+    await answer.start()
+    thought = "hm " * MAX_ENTRY_CHARS
+    await answer.think(thought)
+    await answer.end(DONE)
+    entries = [entry for entry in await rig.stored() if entry.reasoning]
+    assert "".join(entry.reasoning for entry in entries) == thought
+    assert max(len(entry.reasoning) for entry in entries) == MAX_ENTRY_CHARS
+
+
+async def test_half_an_emoji_at_the_end_of_thought_is_replaced(rig: Rig) -> None:
+    """What text follows upon cannot complete it."""
+    answer = open_answer(rig)
+    await answer.start()
+    await answer.think("hm \ud83e")
+    await answer.append("\udd8a It is.")
+    await answer.end(DONE)
+    transcript = await folded(rig)
+    assert (transcript.reasoning, transcript.text) == ("hm \ufffd", "\ufffd It is.")

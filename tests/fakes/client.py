@@ -53,6 +53,7 @@ class Answer:
     status: str = "running"
     error: dict[str, Any] | None = None
     pieces: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
     metas: list[Meta] = field(default_factory=list)  # of what was folded in, START to END
     arrivals: list[float] = field(default_factory=list)  # monotonic times of the pieces
     starts: int = 0
@@ -70,6 +71,11 @@ class Answer:
     def text(self) -> str:
         """The words so far."""
         return "".join(self.pieces)
+
+    @property
+    def reasoning(self) -> str:
+        """What the model thought so far."""
+        return "".join(self.thoughts)
 
     @property
     def said(self) -> int:
@@ -125,6 +131,7 @@ class Answer:
         if meta["attempt"] > self.attempt:
             self.attempt, self.next_number = meta["attempt"], 0
             self.pieces.clear()
+            self.thoughts.clear()
         if number != self.next_number:
             self.doubled += number < self.next_number
             self.holes += number > self.next_number
@@ -136,6 +143,8 @@ class Answer:
             self._close(meta)
         elif number == 0:
             self.starts += 1
+        elif "reasoning" in meta:
+            self.thoughts.append(meta["reasoning"])
         else:
             self.pieces.append(text)
             self.arrivals.append(time.monotonic())
@@ -166,6 +175,10 @@ class Answer:
         On their way several of them may have become one.
         """
         await self.wait(lambda: self.said >= pieces, f"{pieces} pieces", timeout_s)
+
+    async def thought(self, text: str, timeout_s: float = PATIENCE_S) -> None:
+        """Wait until this has been thought in the current attempt."""
+        await self.wait(lambda: text in self.reasoning, f"thought {text!r}", timeout_s)
 
     async def read(self, entries: int, timeout_s: float = PATIENCE_S) -> None:
         """Wait until so many entries were folded in, those of older attempts counted."""
@@ -285,7 +298,7 @@ class Client:
         answer = Answer(known.question_id, known.question)
         pieces = iter(known.pieces)
         for meta in known.metas[:count]:
-            is_piece = meta["number"] > 0 and "status" not in meta
+            is_piece = meta["number"] > 0 and not {"status", "reasoning"} & meta.keys()
             answer.take(next(pieces) if is_piece else "", meta)
         answer.last_id = after or answer.last_id
         self.answers[known.question_id] = answer
