@@ -1,58 +1,61 @@
-"""The provider's events, taken in at little cost: plain dicts, and what came together as one.
+"""The SDK's client, reading what servers really stream, at little cost: see EventClient.
 
 The SDK makes typed objects of every event, which LangChain turns back into dicts; for a stream of
-tokens that is most of the work. Where the network brings several tokens at once, they can go
-through the chain at once, too; and after its first words an answer is read at the moments of a
-pace, at which there may be several, and at which other answers are read as well.
+tokens that is most of the work. Where the network brings several tokens at once, they go through
+the chain at once; and after its first words an answer is read at the moments of a pace, at which
+there may be several, and at which other answers are read as well.
 """
 
 import asyncio
 import contextlib
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar, Self
 
 import httpx2
 import openai
 
 from ..pace import Pace
+from .chat_events import ChatEvents
+from .event_parts import Event
+from .event_stream import EventReader
+from .response_events import ResponseEvents
 
-MAX_EVENT_BYTES = 1_048_576  # a token takes some hundred; what is longer is no stream of tokens
-DRAIN_S = 0.1  # what may follow [DONE]; a body that was read to its end frees its connection
-
-Event = Any  # JSON, of whatever shape the provider gives it
-
-
-class EventClient(openai.AsyncOpenAI):
-    """The SDK's client. Where it streams, it gives events as plain dicts, by `EventStream`."""
-
-    pace = Pace(0)
-
-    async def post(self, path: str, *, stream: bool = False, **options: Any) -> Any:
-        """Send a request, with the SDK's own retries, timeouts and errors."""
-        if stream:
-            options |= {"cast_to": object, "stream_cls": EventStream}
-        response = await super().post(path, stream=stream, **options)
-        if isinstance(response, EventStream):
-            response.pace = self.pace
-        return response
+DRAIN_S = 0.1  # what may follow the end; a body that was read to its end frees its connection
+REST_S = 5.0  # silence behind the reason for the end: token counts and [DONE] come at once
+NO_PACE = Pace(0)
+NO_KEY = "none"  # the SDK insists on a key
 
 
 class EventStream(openai.AsyncStream[object]):
-    """The events of one answer. It raises what the SDK's own stream does."""
+    """The events of one answer, made regular.
 
-    pace = Pace(0)
+    Raises what the SDK's own stream does, and Incomplete where the body ends before the answer.
+    """
+
+    answer: ClassVar[type[ChatEvents | ResponseEvents]] = ChatEvents
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         request = self.response.request
         try:
-            body = self.response.aiter_bytes()
-            async with contextlib.aclosing(read_events(body, self.pace)) as reads:
-                async for events in reads:
-                    for event in join_texts(events) if len(events) > 1 else events:
-                        if isinstance(event, dict) and event.get("error"):
-                            raise _error_in(event["error"], request)
+            async with contextlib.aclosing(self.response.aiter_bytes()) as body:
+                reader, answer, pace = EventReader(), self.answer(request), self._pace
+                async for block in body:
+                    for event in answer.take(reader.feed(block)):
                         yield event
+                    if answer.is_whole or answer.is_over:
+                        break
+                    if answer.has_begun:
+                        # What comes meanwhile waits in the connection, which bounds it.
+                        await pace.next()
+                while answer.is_whole and not answer.is_over and (block := await _rest(body)):
+                    for event in answer.take(reader.feed(block)):
+                        yield event
+                if document := reader.close():
+                    for event in answer.take_document(document):
+                        yield event
+                for event in answer.end():
+                    yield event
+                await _drain(body)
         except httpx2.TimeoutException as exc:
             raise openai.APITimeoutError(request=request) from exc
         except httpx2.RequestError as exc:
@@ -60,96 +63,93 @@ class EventStream(openai.AsyncStream[object]):
         finally:
             await self.response.aclose()
 
+    @property
+    def _pace(self) -> Pace:
+        return self._client.pace if isinstance(self._client, EventClient) else NO_PACE
 
-async def read_events(body: AsyncIterator[bytes], pace: Pace) -> AsyncGenerator[list[Event]]:
-    """Give the events that each read completes, up to [DONE]; what follows is read and dropped.
 
-    Raises ValueError where the body is no stream of JSON.
+class ResponseStream(EventStream):
+    """The same for the Responses API, whose events are the SDK's own types."""
+
+    answer = ResponseEvents
+
+
+STREAMS = {"/chat/completions": EventStream, "/responses": ResponseStream}
+
+
+class EventClient(openai.AsyncOpenAI):
+    """The SDK's client. Where it streams, it gives the events of `EventStream`.
+
+    An empty key sends none, as servers of one's own want it. With `api_key_header` the key goes
+    into a header of that name, as Azure's deployment addresses want it.
     """
-    rest = b""
-    begun = False
-    async for block in body:
-        *whole, rest = (rest + block).replace(b"\r\n", b"\n").split(b"\n\n")
-        if len(rest) > MAX_EVENT_BYTES:
-            raise ValueError("an event is too long")
-        events: list[Event] = []
-        for data in filter(None, map(_data, whole)):
-            if data.startswith(b"[DONE]"):
-                yield events
-                await _drain(body)
-                return
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        api_key_header: bool = False,
+        pace: Pace = NO_PACE,
+        default_headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        if api_key and api_key_header:
+            default_headers = {"api-key": api_key, **(default_headers or {})}
+        super().__init__(api_key=api_key or NO_KEY, default_headers=default_headers, **options)
+        if api_key_header or not api_key:
+            self.api_key = ""  # then the SDK has nothing to authorize with
+        self.pace = pace
+        self._key_header = api_key_header
+        self._takes_options: bool | None = None  # `stream_options`, as far as known
+
+    def copy(self, **options: Any) -> Self:
+        """Another client with these options changed; all else is this one's."""
+        ours = {"pace": self.pace, "api_key_header": self._key_header}
+        return super().copy(_extra_kwargs=ours, **options)
+
+    with_options = copy
+
+    def _validate_headers(self, *_: Any) -> None:
+        """Accept a request without a key, which the SDK refuses."""
+
+    async def post(self, path: str, *, stream: bool = False, **options: Any) -> Any:
+        """Send a request, with the SDK's own retries, timeouts and errors.
+
+        Some servers refuse the `stream_options` that ask for token counts: as long as nothing
+        is known of a server, a refused request is sent once more without.
+        """
+        if not stream or path not in STREAMS:
+            return await super().post(path, stream=stream, **options)
+        options |= {"cast_to": object, "stream_cls": STREAMS[path]}
+        body = options.get("body")
+        if not isinstance(body, Mapping) or "stream_options" not in body:
+            return await super().post(path, stream=True, **options)
+        plain = {name: value for name, value in body.items() if name != "stream_options"}
+        if self._takes_options is not False:
             try:
-                events.append(json.loads(data))
-            except ValueError:
-                yield events  # what came before it counts
-                raise
-        yield events
-        # What comes meanwhile waits in the connection, which bounds it.
-        if begun := begun or any(map(text_alone, events)):
-            await pace.next()
+                response = await super().post(path, stream=True, **options)
+            except (openai.BadRequestError, openai.UnprocessableEntityError):
+                if self._takes_options:
+                    raise
+            else:
+                self._takes_options = True
+                return response
+        response = await super().post(path, stream=True, **options | {"body": plain})
+        self._takes_options = self._takes_options or False
+        return response
+
+
+async def _rest(body: AsyncIterator[bytes]) -> bytes:
+    """The next read behind the reason for the end; empty where none comes: the answer is whole."""
+    with contextlib.suppress(TimeoutError, httpx2.RequestError):
+        async with asyncio.timeout(REST_S):
+            return await anext(body, b"")
+    return b""
 
 
 async def _drain(body: AsyncIterator[bytes]) -> None:
     """Read to the end of the body, so that its connection can be used again."""
-    with contextlib.suppress(TimeoutError):
+    with contextlib.suppress(TimeoutError, httpx2.RequestError):
         async with asyncio.timeout(DRAIN_S):
             async for _ in body:
                 pass
-
-
-def _data(event: bytes) -> bytes:
-    """The data of a server-sent event, empty where it has none."""
-    if event.startswith(b"data: ") and b"\n" not in event:
-        return event[6:]
-    lines = (line[5:] for line in event.split(b"\n") if line.startswith(b"data:"))
-    return b"\n".join(line.removeprefix(b" ") for line in lines)
-
-
-def join_texts(events: Iterable[Event]) -> Iterator[Event]:
-    """The same events, with neighbours that carry nothing but text joined to one."""
-    texts: list[str] = []
-    latest: Event = None
-    for event in events:
-        text = text_alone(event)
-        if texts and text is None:
-            yield _with_text(latest, texts)
-            texts = []
-        if text is None:
-            yield event
-        else:
-            latest = event
-            texts.append(text)
-    if texts:
-        yield _with_text(latest, texts)
-
-
-def text_alone(event: Event) -> str | None:
-    """The text of an event that says nothing else; None where there is more to it, or none."""
-    try:
-        [choice] = event["choices"]
-        delta = choice["delta"]
-        text = delta["content"]
-        # A role, tool calls, a refusal; the reason for the end, token counts, a second answer.
-        others = any(value for name, value in delta.items() if name != "content")
-        if others or any(map(choice.get, _OF_A_CHOICE)) or event.get("usage"):
-            return None
-    except (AttributeError, LookupError, TypeError, ValueError):
-        return None
-    return text if isinstance(text, str) else None
-
-
-_OF_A_CHOICE = ("finish_reason", "logprobs", "index")
-
-
-def _with_text(event: Event, texts: list[str]) -> Event:
-    if len(texts) > 1:
-        event["choices"][0]["delta"]["content"] = "".join(texts)
-    return event
-
-
-def _error_in(error: Any, request: httpx2.Request) -> openai.APIError:
-    """An error that came as an event, in the form in which the SDK raises it."""
-    message = error.get("message") if isinstance(error, dict) else None
-    if not isinstance(message, str) or not message:
-        message = "An error occurred during streaming"
-    return openai.APIError(message, request, body=error)

@@ -27,6 +27,7 @@ from tests.fakes.openai_script import (
     foreign_pieces,
     piece_count,
     tag_of,
+    thought_pieces,
 )
 from tests.fakes.openai_wire import (
     LEAK_MARKER,
@@ -49,6 +50,7 @@ __all__ = [
     "foreign_pieces",
     "piece_count",
     "tag_of",
+    "thought_pieces",
 ]
 
 
@@ -177,6 +179,7 @@ class OpenAIEndpoint(Journal):
         wire = Events(request.body)
         # aiohttp holds the headers back until the first write of a body.
         await response.write(wire.role)
+        await self._think(http, request, wire)
         pieces = answer_pieces(request.question, request.script.tokens)
         if fault in COUNTED_FAULTS:
             del pieces[int(count) :]
@@ -204,6 +207,17 @@ class OpenAIEndpoint(Journal):
         assert http.transport is not None
         interval_s = max(request.script.interval_s, _SHORTEST_KEEP_ALIVE_S)
         await Pacer(http.transport, itertools.repeat(comment), interval_s).run()
+
+    async def _think(self, http: web.Request, request: Request, wire: Events) -> None:
+        """Send thought, one event at each tick."""
+
+        def thought() -> None:
+            request.thought += 1
+            self._changed()
+
+        assert http.transport is not None
+        events = map(wire.thought, thought_pieces(request.question, request.script.think))
+        await Pacer(http.transport, events, request.script.interval_s, thought).run()
 
     async def _send(self, http: web.Request, request: Request, events: Iterable[bytes]) -> None:
         """Send one event at each tick; returns when the events have come to their end."""

@@ -22,6 +22,7 @@ class Request:
     headers: Mapping[str, str]
     script: Script
     peer: Any = None  # the other end of its connection
+    thought: int = 0  # pieces of thought
     sent: int = 0
     sent_at: list[float] = field(default_factory=list)  # perf_counter of each piece
     open: bool = True
@@ -93,6 +94,17 @@ class Journal:
             return requests[-1] if requests and requests[-1].sent >= pieces else None
 
         return await self._wait(find, f"sent {pieces} pieces", timeout_s)
+
+    async def wait_thought(
+        self, question: str, pieces: int, timeout_s: float = PATIENCE_S
+    ) -> Request:
+        """Wait until the newest request with this question has thought so many pieces."""
+
+        def find() -> Request | None:
+            requests = self.requests_for(question)
+            return requests[-1] if requests and requests[-1].thought >= pieces else None
+
+        return await self._wait(find, f"thought {pieces} pieces", timeout_s)
 
     async def _wait(
         self, find: Callable[[], Request | None], what: str, timeout_s: float

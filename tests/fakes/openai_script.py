@@ -47,7 +47,7 @@ _TRIMMINGS = (
 _TAG = re.compile(r"q([0-9a-f]{8})\.\d+")
 
 _DIRECTIVES = re.compile(r"\[\[\s*(\w+=\S+?(?:\s+\w+=\S+?)*)\s*\]\]")
-_NUMBERS = {"tokens", "times", "hold"}
+_NUMBERS = {"tokens", "times", "hold", "think"}
 _MILLISECONDS = {"interval_ms": "interval_s", "first_delay_ms": "first_delay_s"}
 
 _PLAIN_FAULTS = {
@@ -81,7 +81,8 @@ class Script:
     `first_delay_s` passes before the headers, as it does where a model thinks.
     `fail_times:K` and `times=K` (with any fault) spoil the first K requests that
     carry this question; the ones after that are answered in full. After `hold`
-    pieces an answer waits until the endpoint is told to let it go on.
+    pieces an answer waits until the endpoint is told to let it go on. Before its first
+    piece it thinks aloud, in `think` events.
     """
 
     tokens: int = 20
@@ -90,6 +91,7 @@ class Script:
     fault: str = ""
     times: int | None = None
     hold: int | None = None
+    think: int = 0
 
     def __post_init__(self) -> None:
         name, _, count = self.fault.partition(":")
@@ -138,6 +140,12 @@ def answer_pieces(question: str, tokens: int) -> list[str]:
         f"{before}q{tag}.{number}{after}"
         for number, (before, after) in zip(range(tokens), trimmings, strict=False)
     ]
+
+
+def thought_pieces(question: str, count: int) -> list[str]:
+    """What is thought before the answer to this question, in order."""
+    tag = tag_of(question)
+    return [f"hm {tag}:{number}\n" for number in range(count)]
 
 
 def expected_answer(question: str, tokens: int) -> str:

@@ -45,6 +45,10 @@ class Events:
         """The event of one piece of a refusal."""
         return self._event({"refusal": text})
 
+    def thought(self, text: str) -> bytes:
+        """The event of one piece of thought, as servers other than OpenAI's send it."""
+        return self._event({"reasoning_content": text})
+
     def tool_call(self) -> bytes:
         """The events of one call of a tool, whose arguments fall into two pieces."""
         called = {"name": "look_up", "arguments": ""}

@@ -1,40 +1,36 @@
 """prompt | model | parser, with the real ChatOpenAI in front of a fake endpoint."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import openai
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessageChunk, HumanMessage
-from langchain_core.outputs import LLMResult
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from backend.errors import (
+    CreditExhausted,
+    EmptyAnswer,
+    KeyRefused,
     ModelError,
     ModelFailure,
     ModelRateLimited,
-    ModelRefused,
     ModelTimeout,
     ModelUnavailable,
+    PolicyRefused,
 )
-from backend.events import Finish
+from backend.events import Usage
+from backend.llm.base import Finish, Piece, Reasoning
 from backend.llm.demo_model import DemoModel
-from backend.llm.langchain_model import (
-    BROKE_OFF,
-    PROMPT,
-    AnswerParser,
-    ModelChain,
-    failure_of,
-    openai_chain,
-)
+from backend.llm.langchain_model import BROKE_OFF, CALLS_TOOLS, OUT_OF_LENGTH, ModelChain
+from backend.llm.models import load_chain
 from backend.settings import Settings
 from tests.fakes.openai_endpoint import LEAK_MARKER, OpenAIEndpoint, answer_pieces
 from tests.fakes.programs import free_port
@@ -45,22 +41,22 @@ AT_A_TIME = 20  # the moment that matters is met about once in a hundred times
 CANCEL_AGAIN_S = 0.5  # as the worker does
 AT_ONCE_S = 5.0  # far less than the answers in question would take
 
-Said = list[str | Finish]
+MODEL = "gpt-6-luna"
+
+Said = list[Piece]
 
 
-# LangChain keeps one HTTP client for each address and timeout, for ever. Ports
-# are used again, event loops are not: so each test has a timeout of its own.
-_PATIENCE_S = itertools.count(60)
+def whole(question: str, reason: str = "stop", tokens: int = 20) -> tuple[str, Finish]:
+    """The text of a whole answer, and how the endpoint says that it ended."""
+    return "".join(answer_pieces(question, tokens)), Finish(reason, Usage(10, tokens), MODEL)
 
 
 @asynccontextmanager
 async def real_chain(url: str, **others: Any) -> AsyncIterator[ModelChain]:
     """The chain of the backend with a provider at this address; its connections end with it."""
-    settings = Settings(openai_api_key="key", openai_base_url=url, **others)
-    chain = openai_chain(replace(settings, model_idle_timeout_s=next(_PATIENCE_S)))
+    chain = load_chain(Settings(openai_api_key="key", openai_base_url=url, **others))
     yield chain
-    assert isinstance(chain._model, ChatOpenAI)
-    await chain._model.root_async_client.close()
+    await chain.aclose()
 
 
 @pytest.fixture
@@ -90,7 +86,7 @@ async def said(chain: ModelChain, question: str, topic: str = TOPIC) -> Said:
         return [piece async for piece in pieces]
 
 
-def joined(answer: Said) -> tuple[str, str | Finish]:
+def joined(answer: Said) -> tuple[str, Piece]:
     """The text of an answer and what came last; the network decides how it falls into pieces."""
     *pieces, last = answer
     return "".join(piece for piece in pieces if isinstance(piece, str)), last
@@ -103,8 +99,8 @@ async def failure(chain: ModelChain, question: str) -> tuple[str, ModelFailure]:
     async def read() -> None:
         async with aclosing(chain.stream(TOPIC, question)) as stream:
             async for piece in stream:
-                assert isinstance(piece, str), "it did not fail"
-                pieces.append(piece)
+                assert not isinstance(piece, Finish), "it did not fail"
+                pieces.append(piece if isinstance(piece, str) else "")
 
     with pytest.raises(ModelFailure) as failed:
         await read()
@@ -126,7 +122,7 @@ async def test_an_answer_comes_through_unchanged(
 ) -> None:
     """The words are the provider's, byte for byte; last comes the reason."""
     question = "why is it salty?"
-    assert joined(await said(chain, question)) == (endpoint.answer_to(question), Finish("stop"))
+    assert joined(await said(chain, question)) == whole(question)
 
 
 async def test_a_piece_does_not_wait_for_the_next(chain: ModelChain) -> None:
@@ -140,14 +136,15 @@ async def test_empty_pieces_are_left_out(chain: ModelChain) -> None:
     """What says nothing is not given on."""
     question = "[[tokens=5 fault=empty_deltas]]"
     *pieces, _ = answer = await said(chain, question)
-    assert joined(answer) == ("".join(answer_pieces(question, 5)), Finish("stop"))
+    assert joined(answer) == whole(question, tokens=5)
     assert all(pieces)
 
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
 async def test_the_reason_for_the_end_is_told(chain: ModelChain, reason: str) -> None:
     """An answer that was cut to its greatest length, or filtered, says so."""
-    assert (await said(chain, f"[[fault=finish:{reason}]]"))[-1] == Finish(reason)
+    question = f"[[fault=finish:{reason}]]"
+    assert joined(await said(chain, question)) == whole(question, reason)
 
 
 async def test_the_tokens_of_an_answer_are_told(endpoint: OpenAIEndpoint) -> None:
@@ -161,8 +158,7 @@ async def test_the_tokens_of_an_answer_are_told(endpoint: OpenAIEndpoint) -> Non
         )
         *_, last = await said(ModelChain(model), "[[tokens=7]]")
     assert isinstance(last, Finish)
-    assert last.input_tokens > 0
-    assert last.output_tokens == 7
+    assert last.usage == Usage(10, 7)
 
 
 async def test_answers_at_once_stay_apart(chain: ModelChain) -> None:
@@ -171,7 +167,7 @@ async def test_answers_at_once_stay_apart(chain: ModelChain) -> None:
     answers = await asyncio.gather(*(said(chain, question) for question in questions))
     for number, (question, answer) in enumerate(zip(questions, answers, strict=True)):
         reason = ("length", "content_filter")[number % 2]
-        assert joined(answer) == ("".join(answer_pieces(question, 20)), Finish(reason))
+        assert joined(answer) == whole(question, reason)
 
 
 # What the model is asked
@@ -238,15 +234,15 @@ async def test_the_settings_reach_the_provider(endpoint: OpenAIEndpoint) -> None
 @pytest.mark.parametrize(
     ("fault", "kind", "code", "retryable"),
     [
-        ("401", ModelRefused, "model_error", False),
+        ("401", KeyRefused, "model_error", False),
         ("429", ModelRateLimited, "rate_limited", True),
-        ("429:insufficient_quota", ModelRateLimited, "rate_limited", True),
+        ("429:insufficient_quota", CreditExhausted, "model_error", False),
         ("500", ModelUnavailable, "model_unavailable", True),
         ("html", ModelError, "model_error", True),
         ("fail_times:3", ModelUnavailable, "model_unavailable", True),
         ("cut_after:0", ModelUnavailable, "model_unavailable", True),
-        ("clean_eof_after:0", ModelError, "model_error", True),
-        ("error_event_after:0", ModelError, "model_error", True),
+        ("clean_eof_after:0", ModelUnavailable, "model_unavailable", True),
+        ("error_event_after:0", ModelUnavailable, "model_unavailable", True),
         ("garbage_json_after:0", ModelError, "model_error", True),
     ],
 )
@@ -262,22 +258,92 @@ async def test_a_model_that_does_not_begin(
 
 
 @pytest.mark.parametrize(
-    "fault", ["cut_after:5", "clean_eof_after:5", "error_event_after:5", "garbage_json_after:5"]
+    ("fault", "code"),
+    [
+        ("cut_after:5", "model_error"),
+        ("clean_eof_after:5", "model_error"),
+        ("garbage_json_after:5", "model_error"),
+        ("error_event_after:5", "model_unavailable"),  # it says that the server had a fault
+    ],
 )
-async def test_a_model_that_breaks_off(chain: ModelChain, fault: str) -> None:
+async def test_a_model_that_breaks_off(chain: ModelChain, fault: str, code: str) -> None:
     """What was said before a provider broke off is given; then it says that it broke off."""
     question = f"[[fault={fault}]]"
     text, failed = await failure(chain, question)
     assert text == "".join(answer_pieces(question, 5))
-    assert type(failed) is ModelError
-    assert failed.payload == {"code": "model_error", "message": BROKE_OFF, "retryable": True}
+    assert failed.payload == {"code": code, "message": BROKE_OFF, "retryable": True}
 
 
-async def test_an_answer_without_a_reason_for_its_end_is_a_failure(chain: ModelChain) -> None:
-    """A body that ends like a success, after the last word, but without a reason, has failed."""
+async def test_an_answer_without_a_reason_for_its_end_is_a_failure(
+    chain: ModelChain, impatient: ChatOpenAI
+) -> None:
+    """A body that ends like a success, after the last word, but without a reason, has failed.
+
+    So it is with our client, and with LangChain's own.
+    """
     question = "[[tokens=5 fault=clean_eof_after:5]]"
-    text, failed = await failure(chain, question)
-    assert (text, str(failed)) == ("".join(answer_pieces(question, 5)), BROKE_OFF)
+    for each in (chain, ModelChain(impatient)):
+        text, failed = await failure(each, question)
+        assert (text, str(failed)) == ("".join(answer_pieces(question, 5)), BROKE_OFF)
+
+
+async def test_a_refusal_is_text(chain: ModelChain) -> None:
+    """The words of a refusal are shown, and the reason says what they are."""
+    question = "[[tokens=5 fault=refusal]]"
+    assert joined(await said(chain, question)) == whole(question, "refusal", tokens=5)
+
+
+async def test_a_tool_that_nobody_gave_is_no_answer(chain: ModelChain) -> None:
+    """With text before the call, that is the answer; without, there is none."""
+    question = "[[tokens=5 fault=tool_call]]"
+    last = (await said(chain, question))[-1]
+    assert isinstance(last, Finish)
+    assert last.reason == "tool_calls"
+    text, failed = await failure(chain, "[[tokens=0 fault=tool_call]]")
+    assert (type(failed), text, str(failed)) == (EmptyAnswer, "", CALLS_TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "message", "retryable"),
+    [
+        ("stop", EmptyAnswer, EmptyAnswer.default_message, True),
+        ("length", EmptyAnswer, OUT_OF_LENGTH, True),
+        ("content_filter", PolicyRefused, PolicyRefused.default_message, False),
+        ("error", ModelError, ModelError.default_message, True),
+    ],
+)
+async def test_an_answer_without_text_is_a_failure(
+    reason: str, kind: type[ModelFailure], message: str, retryable: bool
+) -> None:
+    """It is never an empty success, and the error says why there is nothing."""
+    last = AIMessageChunk(content="", response_metadata={"finish_reason": reason})
+    text, failed = await failure(ModelChain(Told([last])), "why?")
+    assert (text, type(failed), str(failed)) == ("", kind, message)
+    assert failed.payload["retryable"] is retryable
+
+
+async def test_thought_alone_is_no_answer() -> None:
+    """Whoever only thinks has not answered."""
+    chunks = [AIMessageChunk(content="<think>hm"), LAST]
+    async with aclosing(ModelChain(Told(chunks)).stream(TOPIC, "why?")) as pieces:
+        assert await anext(pieces) == Reasoning("hm")
+        with pytest.raises(EmptyAnswer):
+            await anext(pieces)
+
+
+async def test_thought_in_tags_comes_as_thought() -> None:
+    """Servers that leave it in the text are understood."""
+    chunks = [AIMessageChunk(content=text) for text in ("<thi", "nk>hm</think>", "\n\nSea.")]
+    answer = await said(ModelChain(Told([*chunks, LAST])), "why?")
+    assert answer == [Reasoning("hm"), "Sea.", Finish("stop")]
+
+
+async def test_a_model_that_tells_no_reason_is_believed() -> None:
+    """Where the integration never tells one, an end is an end."""
+    assert await said(ModelChain(Told([AIMessageChunk(content="Sea.")])), "why?") == [
+        "Sea.",
+        Finish(),
+    ]
 
 
 async def test_a_provider_that_is_not_there() -> None:
@@ -310,8 +376,7 @@ async def test_a_provider_that_recovers_is_asked_again(
 ) -> None:
     """Before the first word a failed request is repeated, and nobody sees that it failed."""
     question = "[[fault=fail_times:2]]"
-    text = "".join(answer_pieces(question, 20))
-    assert joined(await said(chain, question)) == (text, Finish("stop"))
+    assert joined(await said(chain, question)) == whole(question)
     assert len(endpoint.requests_for(question)) == 3
 
 
@@ -322,20 +387,6 @@ async def test_an_answer_that_broke_off_is_not_asked_for_again(
     question = "[[fault=cut_after:1]]"
     await failure(chain, question)
     assert len(endpoint.requests_for(question)) == 1
-
-
-@pytest.mark.parametrize("exc", [ValueError(LEAK_MARKER), KeyError(LEAK_MARKER), OSError()])
-def test_any_other_failure_is_the_models(exc: Exception) -> None:
-    """What no library has announced is a failure of the model, without its words."""
-    failed = failure_of(exc)
-    assert type(failed) is ModelError
-    assert LEAK_MARKER not in str(failed.payload)
-
-
-def test_a_failure_of_ours_stays_what_it_is() -> None:
-    """A failure that has a kind already keeps it."""
-    failed = ModelTimeout()
-    assert failure_of(failed) is failed
 
 
 # Cancelling
@@ -410,14 +461,6 @@ async def test_another_model_of_langchain_will_do() -> None:
     assert last == Finish("stop")
 
 
-def test_the_parser_takes_whole_answers_too() -> None:
-    """Invoked instead of streamed, the parser gives the text and the reason for its end."""
-    parser = AnswerParser()
-    values = {"topic": TOPIC, "question": [HumanMessage(content="{why}?")]}
-    assert "You asked: {why}?" in (PROMPT | demo() | parser).invoke(values)
-    assert parser.finish_reason == "stop"
-
-
 class Listener(AsyncCallbackHandler):
     """What LangChain tells those who trace a chain."""
 
@@ -467,24 +510,35 @@ async def test_another_prompt_will_do(
 ) -> None:
     """Any prompt that takes the topic and the question can stand before the model."""
     chain = ModelChain(impatient, PROMPTS[name]())
-    assert (await said(chain, "{why}?"))[-1] == Finish("stop")
+    assert joined(await said(chain, "{why}?"))[0] == endpoint.answer_to("{why}?")
     [request] = endpoint.requests
     assert request.body["messages"][-1] == {"role": "user", "content": "{why}?"}
     assert len(request.body["messages"]) == {"examples": 4, "no system message": 1}[name]
 
 
+LAST = AIMessageChunk(content="", response_metadata={"finish_reason": "stop"})
+
+
+class Told(BaseChatModel):
+    """A model of no known integration, that says what it is told to."""
+
+    chunks: list[AIMessageChunk]
+
+    def __init__(self, chunks: list[AIMessageChunk]) -> None:
+        super().__init__(chunks=chunks)  # type: ignore[call-arg]
+
+    @property
+    def _llm_type(self) -> str:
+        return "told"
+
+    async def _astream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ChatGenerationChunk]:
+        for chunk in self.chunks:
+            yield ChatGenerationChunk(message=chunk)
+
+    def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+        raise NotImplementedError
+
+
 def demo() -> BaseChatModel:
     """The model of the demo, in a hurry."""
     return DemoModel(pace_s=0, first_piece_s=0)
-
-
-@pytest.mark.parametrize("reason", [{"a": 1}, ["stop"], 5, "x" * 1_000], ids=repr)
-async def test_a_reason_that_is_no_word(reason: Any) -> None:
-    """Whatever a provider gives as its reason becomes a short text, which can be stored."""
-    parser = AnswerParser()
-
-    async def messages() -> AsyncIterator[AIMessageChunk]:
-        yield AIMessageChunk(content="", response_metadata={"finish_reason": reason})
-
-    assert [piece async for piece in parser.atransform(messages())] == []
-    assert parser.finish_reason == str(reason)[:64]

@@ -1,36 +1,35 @@
-"""The client that gives events as dicts: as the SDK's own, but for texts that it joins."""
+"""The client that gives events as dicts: as the SDK's own, where that one does well."""
 
 import asyncio
 import functools
 import json
 import operator
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from aiohttp import web
-from hypothesis import given
-from hypothesis import strategies as st
 from langchain_core.messages import AIMessageChunk
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from backend.llm import openai_client
-from backend.llm.openai_client import EventClient, join_texts
+from backend.llm import event_stream, openai_client
+from backend.llm.event_parts import Incomplete
+from backend.llm.openai_client import EventClient
 from backend.pace import Pace
 from tests.fakes.openai_endpoint import OpenAIEndpoint, answer_pieces
 
-Sdk = type[openai.AsyncOpenAI]
-Event = dict[str, Any]
+Sdk = Callable[..., openai.AsyncOpenAI]
 
 
 @asynccontextmanager
 async def connected(sdk: Sdk, url: str, **options: Any) -> AsyncIterator[openai.AsyncOpenAI]:
     """A client of this kind; its connections end with it."""
     async with openai.DefaultAioHttpClient() as http:
-        yield sdk(base_url=url, api_key="key", http_client=http, **options)
+        yield sdk(**{"base_url": url, "api_key": "key", "http_client": http} | options)
 
 
 # What LangChain makes of it
@@ -61,11 +60,10 @@ async def outcome(sdk: Sdk, question: str, **options: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     "fault",
     [
-        "empty_deltas", "finish:stop", "finish:length", "finish:content_filter", "refusal",
-        "tool_call", "401", "429", "429:insufficient_quota", "500", "html", "fail_times:1",
-        "fail_times:3", "cut_after:0", "cut_after:5", "clean_eof_after:0", "clean_eof_after:5",
-        "error_event_after:0", "error_event_after:5", "garbage_json_after:0",
-        "garbage_json_after:5",
+        "empty_deltas", "finish:stop", "finish:length", "finish:content_filter", "tool_call",
+        "401", "429", "429:insufficient_quota", "500", "fail_times:1", "fail_times:3",
+        "cut_after:0", "cut_after:5", "error_event_after:0", "error_event_after:5",
+        "garbage_json_after:0", "garbage_json_after:5",
     ],
 )  # fmt: skip
 async def test_a_model_behaves_as_with_the_sdks_client(fault: str) -> None:
@@ -97,6 +95,32 @@ async def test_a_timeout_is_the_sdks(fault: str) -> None:
     assert issubclass(failed[0], openai.APITimeoutError)
 
 
+@pytest.mark.parametrize("pieces", [0, 5])
+async def test_a_body_that_just_ends_is_a_broken_connection(pieces: int) -> None:
+    """Without a reason or [DONE] an answer has broken off, which the SDK's client hides."""
+    question = f"[[tokens=9 fault=clean_eof_after:{pieces}]]"
+    whole, failed, _ = await outcome(EventClient, question)
+    assert whole["content"] == "".join(answer_pieces(question, pieces))
+    kind, _, _, cause = failed
+    assert issubclass(kind, openai.APIConnectionError)
+    assert cause is Incomplete
+
+
+async def test_a_refusal_is_text() -> None:
+    """A model that refuses says so, while the SDK's client leaves its answer empty."""
+    question = "[[tokens=9 fault=refusal]]"
+    whole, _, _ = await outcome(EventClient, question)
+    assert whole["content"] == "".join(answer_pieces(question, 9))
+    assert whole["response_metadata"]["finish_reason"] == "refusal"
+
+
+async def test_a_page_is_no_answer() -> None:
+    """What a captive portal says is not read; nor is it a connection that broke."""
+    whole, failed, _ = await outcome(EventClient, "[[fault=html]]")
+    assert whole is None
+    assert failed[0] is ValueError
+
+
 async def test_what_is_not_streamed_is_left_alone(endpoint: OpenAIEndpoint) -> None:
     """A whole completion is the SDK's own object."""
     async with connected(EventClient, endpoint.url) as client:
@@ -110,11 +134,18 @@ async def test_connections_are_used_again(endpoint: OpenAIEndpoint) -> None:
     """An answer that was read to its end leaves its connection to the next question."""
     async with connected(EventClient, endpoint.url) as client:
         for number in range(5):
-            stream = await client.chat.completions.create(
-                model="m", messages=[{"role": "user", "content": str(number)}], stream=True
-            )
-            assert [event async for event in stream]
+            assert [event async for event in asked(client, str(number))]
     assert len({request.peer for request in endpoint.requests}) == 1
+
+
+async def test_a_raw_response_is_read_in_the_same_way(endpoint: OpenAIEndpoint) -> None:
+    """Whoever asks the SDK for the headers, too, gets the same events."""
+    async with connected(EventClient, endpoint.url) as client:
+        raw = await client.chat.completions.with_raw_response.create(
+            model="m", messages=[{"role": "user", "content": "why?"}], stream=True
+        )
+        events: list[Any] = [event async for event in raw.parse()]
+    assert "".join(map(words, events)) == endpoint.answer_to("why?")
 
 
 # At which moments it is read
@@ -134,7 +165,7 @@ class Moments(Pace):
         await self.come.wait()
 
 
-async def asked(client: EventClient, question: str) -> AsyncIterator[Any]:
+async def asked(client: openai.AsyncOpenAI, question: str) -> AsyncIterator[Any]:
     """The events of an answer."""
     stream = await client.chat.completions.create(
         model="m", messages=[{"role": "user", "content": question}], stream=True
@@ -143,189 +174,327 @@ async def asked(client: EventClient, question: str) -> AsyncIterator[Any]:
         yield event
 
 
+def words(event: Any) -> str:
+    """The text of an event."""
+    return "".join(choice["delta"].get("content", "") for choice in event["choices"])
+
+
+async def first_words(given: AsyncIterator[Any]) -> str:
+    """The first text of an answer; the event of its role may come before it, or with it."""
+    while not (text := words(await anext(given))):
+        pass
+    return text
+
+
 async def test_the_first_words_wait_for_no_moment(endpoint: OpenAIEndpoint) -> None:
     """What the provider says first is given at once, though no moment ever comes."""
-    async with connected(EventClient, endpoint.url) as client:
-        assert isinstance(client, EventClient)
-        client.pace = Moments()
+    async with connected(EventClient, endpoint.url, pace=Moments()) as client:
         question = "[[fault=stall_after:1]]"
         async with aclosing(asked(client, question)) as given:  # type: ignore[type-var]
-            _role, first = await anext(given), await anext(given)
-    assert texts([first]) == answer_pieces(question, 1)[0]
+            first = await first_words(given)
+    assert first == answer_pieces(question, 1)[0]
 
 
-async def test_later_words_are_read_at_the_moments(endpoint: OpenAIEndpoint) -> None:
-    """What comes between two moments is one piece."""
+@pytest.mark.parametrize("change", [lambda client: client, lambda client: client.with_options()])
+async def test_later_words_are_read_at_the_moments(
+    endpoint: OpenAIEndpoint, change: Callable[[Any], Any]
+) -> None:
+    """What comes between two moments is one piece, with a copy of the client as well."""
     question = "[[tokens=30 interval_ms=1]]"
-    async with connected(EventClient, endpoint.url) as client:
-        assert isinstance(client, EventClient)
-        client.pace = moments = Moments()
-        async with aclosing(asked(client, question)) as given:  # type: ignore[type-var]
-            said = [await anext(given), await anext(given)]
+    moments = Moments()
+    async with connected(EventClient, endpoint.url, pace=moments) as client:
+        async with aclosing(asked(change(client), question)) as given:  # type: ignore[type-var]
+            first = await first_words(given)
             await endpoint.wait_sent(question, 30)
             moments.come.set()
-            said += [event async for event in given]
-    assert "".join(map(words, said)) == "".join(answer_pieces(question, 30))
-    assert sum(map(bool, map(words, said))) <= 3
+            later = [text async for event in given if (text := words(event))]
+    assert first + "".join(later) == "".join(answer_pieces(question, 30))
+    assert len(later) <= 2
     assert moments.waits
 
 
 # What is on the wire
 
+Handler = Callable[[web.Request], Any]
+TEXT = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n'
+STOP = b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}\n\n'
+USAGE = b'data: {"choices": [], "usage": {"completion_tokens": 1}}\n\n'
+DONE = b"data: [DONE]\n\n"
+RESPONSE_TEXT = b'data: {"type": "response.output_text.delta", "delta": "a"}\n\n'
+COMPLETED = b'data: {"type": "response.completed", "response": {"id": "resp_1"}}\n\n'
 
-async def read(*blocks: bytes) -> list[Any]:
-    """The events of an answer that is sent in these blocks."""
+
+@asynccontextmanager
+async def served(handler: Handler) -> AsyncIterator[str]:
+    """A server that answers every request in this way; its address."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def sending(*blocks: bytes, then: Callable[[web.Request], Any] | None = None) -> Handler:
+    """A server that sends these blocks, and then does this."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         for block in blocks:
             await response.write(block)
+        if then:
+            await then(request)
         return response
 
-    app = web.Application()
-    app.router.add_post("/chat/completions", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with connected(EventClient, url) as client:
-            stream = await client.chat.completions.create(model="m", messages=[], stream=True)
-            return [event async for event in stream]
-    finally:
-        await runner.cleanup()
+    return answer
 
 
-def event(text: str | None = None, **others: Any) -> Event:
-    """An event of a stream of completions."""
-    delta = {} if text is None else {"content": text}
-    choice = {"index": 0, "delta": delta, "finish_reason": None, "logprobs": None}
-    return {"id": "c", "choices": [choice], "usage": None, **others}
+async def cut(request: web.Request) -> None:
+    """Cut the connection."""
+    assert request.transport is not None
+    request.transport.abort()
 
 
-def sent(*events: Event, line_end: str = "\n") -> bytes:
-    """Events as a provider sends them."""
-    return "".join(f"data: {json.dumps(event)}{line_end * 2}" for event in events).encode()
+async def keep_open(_: web.Request) -> None:
+    """Say nothing more, and keep the connection open."""
+    await asyncio.get_running_loop().create_future()
 
 
-DONE = b"data: [DONE]\n\n"
-STOP = {"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+async def read(
+    handler: Handler, path: str = "chat", given: list[Any] | None = None, **options: Any
+) -> list[Any]:
+    """The events of an answer of this server; in `given`, where it fails after some."""
+    given = [] if given is None else given
+    async with served(handler) as url, connected(EventClient, url, **options) as client:
+        stream: Any = (
+            await client.chat.completions.create(model="m", messages=[], stream=True)
+            if path == "chat"
+            else await client.responses.create(model="m", input="", stream=True)
+        )
+        async for event in stream:
+            given.append(event)  # what came before a failure counts
+    return given
 
 
-async def test_every_spelling_of_an_event_is_understood() -> None:
-    """Comments, other fields, no space, several lines of data, CRLF: as the standard has it."""
-    body = (
-        b": keep-alive\n\n"
-        + b"event: message\nid: 7\n" + sent(event("one"))
-        + sent(event("two"), line_end="\r\n")
-        + b'data:{"choices":\ndata: []}\n\n'
-        + sent(STOP) + DONE
-    )  # fmt: skip
-    assert await read(body) == [event("onetwo"), {"choices": []}, STOP]
+@pytest.mark.parametrize("then", [None, cut, keep_open])
+async def test_an_answer_is_whole_once_its_reason_is_told(
+    then: Callable[[web.Request], Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may follow the reason is waited for, but nothing has to follow."""
+    monkeypatch.setattr(openai_client, "REST_S", 0.2)
+    monkeypatch.setattr(openai_client, "DRAIN_S", 0.05)
+    assert len(await read(sending(TEXT, STOP, then=then))) == 2
+    *_, last = await read(sending(TEXT, STOP, USAGE, then=then))
+    assert last["usage"] == {"completion_tokens": 1}
+    assert len(await read(sending(TEXT, DONE, then=then))) == 1
+    *_, response = await read(sending(RESPONSE_TEXT, COMPLETED, then=then), "responses")
+    assert response.type == "response.completed"
 
 
-async def test_what_came_before_garbage_counts() -> None:
-    """What came together with something that cannot be read is given first."""
-
-    async def blocks() -> AsyncIterator[bytes]:
-        yield sent(event("said")) + b"data: {\n\n"
-
-    reads = openai_client.read_events(blocks(), Pace(0))
-    assert await anext(reads) == [event("said")]
-    with pytest.raises(ValueError, match="Expecting"):
-        await anext(reads)
-
-
-async def test_what_stands_behind_done_is_dropped() -> None:
-    """[DONE] is the end, whatever follows."""
-    assert await read(sent(STOP) + DONE + sent(event("late"))) == [STOP]
-
-
-async def test_an_unfinished_event_is_dropped() -> None:
-    """An event counts once the empty line behind it has come."""
-    assert await read(sent(event("whole")), sent(event("half"))[:-1]) == [event("whole")]
+@pytest.mark.parametrize("path", ["chat", "responses"])
+@pytest.mark.parametrize("then", [None, cut])
+async def test_an_answer_that_breaks_off_is_given_first(
+    path: str, then: Callable[[web.Request], Any] | None
+) -> None:
+    """A connection that breaks, or ends too early, does so after what it has brought."""
+    block = TEXT if path == "chat" else RESPONSE_TEXT
+    given: list[Any] = []
+    with pytest.raises(openai.APIConnectionError) as failed:
+        await read(sending(block, then=then), path, given)
+    assert len(given) == 1
+    assert isinstance(failed.value, Incomplete) == (then is None)
 
 
 async def test_an_event_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is gathered of one event is bounded."""
-    monkeypatch.setattr(openai_client, "MAX_EVENT_BYTES", 1_000)
-    with pytest.raises(ValueError, match="too long"):
-        await read(b"data: " + b"x" * 2_000)
+    """What is gathered of one event is bounded, over both of the APIs."""
+    monkeypatch.setattr(event_stream, "MAX_EVENT_BYTES", 1_000)
+    for path in ("chat", "responses"):
+        with pytest.raises(ValueError, match="too long"):
+            await read(sending(b"data: " + b"x" * 2_000), path)
 
 
-@given(st.data())
-async def test_it_does_not_matter_where_the_network_cuts(data: st.DataObject) -> None:
-    """However the bytes are cut into blocks, the text is the same, and so is all the rest."""
-    line_end = data.draw(st.sampled_from(["\n", "\r\n"]))
-    body = sent(event("a\u0301 漢"), event("\U0001f98a"), STOP, line_end=line_end) + DONE
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=6)))
-
-    async def blocks() -> AsyncIterator[bytes]:
-        for begin, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
-            yield body[begin:end]
-
-    events = [
-        event async for read in openai_client.read_events(blocks(), Pace(0)) for event in read
-    ]
-    assert events == [event("a\u0301 漢"), event("\U0001f98a"), STOP]
-
-
-# Joining
-
-OTHERS: list[Any] = [
-    event(),
-    event("role", choices=[{"index": 0, "delta": {"role": "assistant", "content": ""}}]),
-    event(choices=[{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]),
-    event(choices=[{"index": 0, "delta": {"content": "x"}, "logprobs": {"content": []}}]),
-    event(choices=[{"index": 1, "delta": {"content": "x"}}]),
-    event(choices=[{"index": 0, "delta": {"content": "x", "tool_calls": [{"index": 0}]}}]),
-    event(choices=[{"index": 0, "delta": {"refusal": "no"}}]),
-    event(choices=[{"index": 0, "delta": {"content": ["x"]}}]),
-    event(choices=[{"index": 0, "delta": None}]),
-    event(choices=[{"index": 0}]),
-    event(choices=["x"]),
-    event(choices=[]),
-    event(choices=None),
-    event("x", usage={"total_tokens": 3}),
-    {"error": {"message": "no"}},
-    ["no", "dict"],
-    "text",
-    None,
-]
-
-
-@pytest.mark.parametrize("other", OTHERS, ids=str)
-def test_only_text_is_joined(other: Any) -> None:
-    """What carries anything but text stays as it is, and where it is."""
-    events = [event("a"), event("b"), other, event("c"), event("d")]
-    assert list(join_texts(events)) == [event("ab"), other, event("cd")]
-
-
-def test_a_text_by_itself_stays_by_itself() -> None:
-    """Nothing is held back until more comes."""
-    assert list(join_texts([event("a")])) == [event("a")]
-
-
-def words(event: Event) -> str:
-    """The text of an event."""
-    return str(event["choices"][0]["delta"].get("content", ""))
-
-
-def texts(events: Sequence[Event]) -> str:
-    """All text of these events."""
-    return "".join(map(words, events))
-
-
-@given(st.lists(st.one_of(st.text(max_size=3).map(event), st.just(STOP))))
-def test_joining_loses_nothing(events: list[Event]) -> None:
-    """Text and reasons are all there, in their order."""
-    before, stops = texts(events), events.count(STOP)
-    joined = list(join_texts(events))
-    assert (texts(joined), joined.count(STOP)) == (before, stops)
-
-
-async def test_an_answer_in_one_block_comes_as_one_text(endpoint: OpenAIEndpoint) -> None:
+async def test_an_answer_in_one_block_comes_as_one_text() -> None:
     """Tokens that the network brings together go on together."""
-    pieces = answer_pieces("why?", 500)
-    assert texts(await read(sent(*map(event, pieces)) + DONE)) == "".join(pieces)
+    assert len(await read(sending(TEXT * 50 + DONE))) == 1
+    text, _ = await read(sending(RESPONSE_TEXT * 50 + COMPLETED), "responses")
+    assert text.delta == "a" * 50
+
+
+async def test_the_timeout_of_a_response_is_the_sdks() -> None:
+    """A provider that falls silent in the middle is reported as by the SDK's own client."""
+    with pytest.raises(openai.APITimeoutError):
+        await read(sending(RESPONSE_TEXT, then=keep_open), "responses", timeout=0.3)
+
+
+def response_stream() -> bytes:
+    """A stream of the Responses API as OpenAI has it: thought, a tool, text, and its end."""
+    common = {"object": "response", "created_at": 1, "model": "m", "metadata": {}, "tools": []}
+    common |= {"parallel_tool_calls": True, "tool_choice": "auto", "output": [], "error": None}
+    details = {"input_tokens_details": {"cached_tokens": 1}}
+    details |= {"output_tokens_details": {"reasoning_tokens": 2}}
+    usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7, **details}
+    thought = {"id": "rs_1", "type": "reasoning", "summary": []}
+    part = {"item_id": "rs_1", "output_index": 0, "summary_index": 0}
+    call = {"id": "fc_1", "type": "function_call", "call_id": "c", "name": "f", "arguments": ""}
+    text = {"item_id": "msg_1", "output_index": 2, "content_index": 0}
+    cited = {"type": "url_citation", "url": "u", "title": "t", "start_index": 0, "end_index": 1}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed"}
+    events: list[tuple[str, dict[str, Any]]] = [
+        ("created", {"response": {**common, "id": "r", "status": "in_progress"}}),
+        ("output_item.added", {"output_index": 0, "item": thought}),
+        ("reasoning_summary_part.added", {**part, "part": {"type": "summary_text", "text": ""}}),
+        ("reasoning_summary_text.delta", {**part, "delta": "hm"}),
+        ("output_item.added", {"output_index": 1, "item": call}),
+        ("function_call_arguments.delta", {"item_id": "fc_1", "output_index": 1, "delta": "{}"}),
+        ("output_item.added", {"output_index": 2, "item": {**message, "content": []}}),
+        ("output_text.delta", {**text, "delta": "a", "logprobs": []}),
+        ("output_text.annotation.added", {**text, "annotation_index": 0, "annotation": cited}),
+        ("output_text.delta", {**text, "delta": "b", "logprobs": []}),
+        ("output_text.done", {**text, "text": "ab", "logprobs": []}),
+        ("completed", {"response": {**common, "id": "r", "status": "completed", "usage": usage}}),
+    ]  # fmt: skip
+    return b"".join(
+        b"event: response.%b\ndata: %b\n\n" % (kind.encode(), json.dumps(event).encode())
+        for number, (kind, others) in enumerate(events)
+        for event in [{"type": f"response.{kind}", "sequence_number": number, **others}]
+    )
+
+
+async def test_a_response_is_what_it_is_with_the_sdks_client() -> None:
+    """Over the Responses API LangChain says the same with both clients."""
+    dumps = []
+    async with served(sending(response_stream())) as url:
+        for sdk in (EventClient, openai.AsyncOpenAI):
+            async with connected(sdk, url) as client:
+                model = ChatOpenAI(
+                    api_key=SecretStr("key"),
+                    use_responses_api=True,
+                    async_client=client.chat.completions,
+                    root_async_client=client,
+                    stream_chunk_timeout=None,
+                )
+                said = [message async for message in model.astream("why?")]
+                dumps.append(functools.reduce(operator.add, said).model_dump(exclude={"id"}))
+    assert dumps[0] == dumps[1]
+    assert dumps[0]["usage_metadata"]["output_token_details"] == {"reasoning": 2}
+    assert len(dumps[0]["content"]) == 3
+
+
+async def test_other_streams_are_the_sdks() -> None:
+    """What is streamed from another address is read by the SDK."""
+    async with served(sending(TEXT, DONE)) as url, connected(EventClient, url) as client:
+        stream = await client.completions.create(model="m", prompt="", stream=True)
+        [event] = [event async for event in stream]
+    assert event.choices[0].index == 0
+
+
+# What it asks for
+
+
+def counting(*refused: int) -> tuple[Handler, list[bool]]:
+    """A server that refuses these requests, by number; which of all had `stream_options`."""
+    seen: list[bool] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append("stream_options" in await request.json())
+        if len(seen) in refused:
+            error = {"message": f"refused {len(seen)}", "param": "stream_options"}
+            return web.json_response({"error": error}, status=400 + 22 * (len(seen) % 2))
+        response: web.StreamResponse = await sending(TEXT, DONE)(request)
+        return response
+
+    return answer, seen
+
+
+async def ask(client: openai.AsyncOpenAI) -> int:
+    """Ask with the option that some servers refuse; how many events there are."""
+    stream = await client.chat.completions.create(
+        model="m", messages=[], stream=True, stream_options={"include_usage": True}
+    )
+    return len([event async for event in stream])
+
+
+async def test_a_server_that_refuses_an_option_is_asked_without() -> None:
+    """A refused `stream_options` is left out, from then on without another try."""
+    handler, seen = counting(1)
+    async with served(handler) as url, connected(EventClient, url) as client:
+        assert [await ask(client), await ask(client)] == [1, 1]
+    assert seen == [True, False, False]
+
+
+async def test_a_server_that_has_taken_an_option_means_something_else() -> None:
+    """Once a request with the option has succeeded, a refusal is not the option's."""
+    handler, seen = counting(2)
+    async with served(handler) as url, connected(EventClient, url) as client:
+        assert await ask(client) == 1
+        with pytest.raises(openai.APIStatusError, match="refused 2"):
+            await ask(client)
+    assert seen == [True, True]
+
+
+async def test_a_server_that_refuses_without_the_option_says_why() -> None:
+    """Where it is not the option, the second refusal tells the reason, and nothing is learnt."""
+    handler, seen = counting(1, 2)
+    async with served(handler) as url, connected(EventClient, url) as client:
+        with pytest.raises(openai.APIStatusError, match="refused 2"):
+            await ask(client)
+        assert await ask(client) == 1
+    assert seen == [True, False, True]
+
+
+async def test_other_refusals_are_not_the_options() -> None:
+    """A key that is wrong is not tried with fewer options."""
+
+    async def refuse(request: web.Request) -> web.Response:
+        seen.append(request)
+        return web.json_response({"error": {"message": "no"}}, status=401)
+
+    seen: list[web.Request] = []
+    async with served(refuse) as url, connected(EventClient, url) as client:
+        with pytest.raises(openai.AuthenticationError):
+            await ask(client)
+    assert len(seen) == 1
+
+
+# Who asks
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"api_key": "k"}, {"Authorization": "Bearer k"}),
+        ({"api_key": ""}, {}),
+        ({"api_key": "k", "api_key_header": True}, {"api-key": "k"}),
+        ({"api_key": "", "api_key_header": True}, {}),
+        ({"api_key": "", "default_headers": {"Authorization": "b"}}, {"Authorization": "b"}),
+        (
+            {"api_key": "k", "api_key_header": True, "default_headers": {"X": "y"}},
+            {"api-key": "k", "X": "y"},
+        ),
+    ],
+    ids=str,
+)
+async def test_the_key_goes_where_the_server_wants_it(
+    options: dict[str, Any], expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a bearer, in a header of its own, or nowhere; a copy of the client does the same."""
+    monkeypatch.setenv("OPENAI_API_KEY", "of the environment")
+    seen: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        names = [name for name in ("Authorization", "api-key", "X") if name in request.headers]
+        seen.append({name: request.headers[name] for name in names})
+        if request.method == "GET":
+            return web.json_response({"id": "m"})
+        response: web.StreamResponse = await sending(TEXT, DONE)(request)
+        return response
+
+    async with served(answer) as url, connected(EventClient, url, **options) as client:
+        await ask(client)
+        await ask(client.copy(timeout=httpx2.Timeout(5)))
+        await client.models.retrieve("m")
+    assert seen == [expected] * 3
