@@ -25,12 +25,13 @@ from .housekeeping import Housekeeping
 from .http_api import MAX_BODY_BYTES, HttpApi, express_manners
 from .identity import Identity, identity_of
 from .limits import AskLimits
+from .llm.base import Chain
+from .llm.model_lookup import warn_of_model
 from .loop_lag import LoopLag
 from .metrics import Metrics
 from .questions import Questions
 from .queue import WorkQueue
 from .reception import Reception
-from .run import Chain
 from .settings import Settings
 from .sockets import Sockets
 from .stops import Stops
@@ -45,13 +46,16 @@ ChainLoader = Callable[[Settings], Awaitable[Chain]]
 Connector = Callable[[str], Storage]
 
 
-async def load_openai_chain(settings: Settings) -> Chain:
-    """The real chain. LangChain takes a second to import, so a thread does it meanwhile."""
+async def load_configured_chain(settings: Settings) -> Chain:
+    """The chain that the settings name; raises SettingsError where it cannot be had.
+
+    LangChain takes a second to import, so a thread does it meanwhile.
+    """
 
     def load() -> Chain:
-        from .llm.langchain_model import openai_chain
+        from .llm.models import load_chain
 
-        return openai_chain(settings)
+        return load_chain(settings)
 
     chain = await asyncio.to_thread(load)
     keep_what_is_there()
@@ -103,6 +107,13 @@ class Backend:
             load_chain=lambda: load_chain(settings),
             metrics=self.metrics,
         )
+        self._asks_provider = load_chain is load_configured_chain
+
+    async def look_up_model(self) -> None:
+        """Warn in the log where the provider does not have the model for long; then wait."""
+        if self._asks_provider:
+            await warn_of_model(self.settings)
+        await asyncio.Event().wait()
 
     async def refuse_cluster(self) -> None:
         """Raise SettingsError once Redis answers, if it is a cluster; else wait."""
@@ -131,7 +142,7 @@ def create_app(
     *,
     with_worker: bool = True,
     connect: Connector = connect,
-    load_chain: ChainLoader = load_openai_chain,
+    load_chain: ChainLoader = load_configured_chain,
     identity: Identity | None = None,
     workers: Path | None = None,
 ) -> web.Application:
@@ -165,7 +176,7 @@ def create_app(
         backend.loop_lag.run,
     ]
     if with_worker:
-        runs += [backend.worker.run, backend.housekeeping.run]
+        runs += [backend.worker.run, backend.housekeeping.run, backend.look_up_model]
     parts = Parts(*runs)
 
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[express_manners])
@@ -208,7 +219,7 @@ async def run_worker(
     settings: Settings,
     *,
     connect: Connector = connect,
-    load_chain: ChainLoader = load_openai_chain,
+    load_chain: ChainLoader = load_configured_chain,
     metrics_socket: Path | None = None,
 ) -> AsyncIterator[tuple[Worker, Parts]]:
     """Run a worker, with no server, while the block lasts.
@@ -222,6 +233,7 @@ async def run_worker(
         backend.writer.run,
         backend.worker.run,
         backend.housekeeping.run,
+        backend.look_up_model,
         backend.loop_lag.run,
     )
     scraped = answering_for_worker(backend.metrics, backend.storage, settings, metrics_socket)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 
 from aiohttp import hdrs, web
@@ -14,6 +14,7 @@ from .delivery import Delivery, Receipt
 from .errors import (
     AppError,
     Busy,
+    ErrorPayload,
     InvalidRequest,
     RateLimited,
     ShuttingDown,
@@ -122,21 +123,26 @@ class HttpApi:
 
 def _outcome(transcript: Transcript) -> web.Response:
     if transcript.ending and transcript.ending.error:
-        return web.json_response({"error": transcript.ending.error}, status=500)
+        return _failed(transcript.ending.error)
     return web.json_response({"output": transcript.text})
 
 
 def _failure(exc: AppError) -> web.Response:
     """The original answers 500; the others are for what it does not ask: who, and how often."""
-    headers = {}
+    headers: dict[str, str] = {}
     if isinstance(exc, Unauthorized) and not exc.retryable:
         headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
     if exc.retry_after_s is not None:
         headers[hdrs.RETRY_AFTER] = str(exc.retry_after_s)
-    statuses = {Unauthorized: 401, RateLimited: 429}
-    return web.json_response(
-        {"error": exc.payload}, status=statuses.get(type(exc), 500), headers=headers
-    )
+    return _failed(exc.payload, {Unauthorized: 401, RateLimited: 429}.get(type(exc), 500), headers)
+
+
+def _failed(
+    error: ErrorPayload, status: int = 500, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """An error as programs read it, and as one line for pages that show `output` alone."""
+    body = {"output": error["message"], "error": error}
+    return web.json_response(body, status=status, headers=headers)
 
 
 async def _json_body(request: web.Request) -> object:

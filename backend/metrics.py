@@ -25,7 +25,7 @@ from .errors import (
     StorageUnavailable,
     Unauthorized,
 )
-from .events import Ending, FinalStatus, Finish, Status
+from .events import Ending, FinalStatus, Status, Usage
 from .record import Record
 
 PREFIX = "streaming_llm"
@@ -40,6 +40,9 @@ LIMITS = (
     "max_followed_per_socket",
     "max_answer_chars",
 )
+
+MAX_MODELS = 16  # names of models that have series of their own
+OTHER_MODELS = "other"
 
 # Series that are there from the start: the first increase of one that appears is not seen.
 _ENDINGS = (Interrupted, ModelRateLimited, ModelUnavailable, ModelTimeout, ModelError, AppError)
@@ -108,8 +111,9 @@ class Metrics:
         self.pieces = self._counter("pieces", "Pieces that models gave")
         self.entries = self._counter("entries_written", "Entries written to answer streams")
         self._tokens = self._counter(
-            "model_tokens", "Tokens of whole answers, where the provider tells", "kind"
+            "model_tokens", "Tokens of whole answers, where the provider tells", "kind", "model"
         )
+        self._models: set[str] = set()
         self._takeovers = self._counter(
             "takeovers", "Answers begun anew after a worker fell silent"
         )
@@ -172,12 +176,24 @@ class Metrics:
         """Count an attempt that ended its question."""
         self._answer.labels(status).observe(seconds)
 
-    def spent(self, finish: Finish) -> None:
-        """Count what an answer has cost, if its provider tells."""
-        if not finish.output_tokens:
+    def spent(self, usage: Usage | None, model: str | None) -> None:
+        """Count what an answer has cost, as far as its provider tells."""
+        if not usage:
             return
-        self._tokens.labels("input").inc(finish.input_tokens)
-        self._tokens.labels("output").inc(finish.output_tokens)
+        name = self._known_model(model or "")
+        for kind, tokens in (
+            ("input", usage.input_tokens),
+            ("output", usage.output_tokens),
+            ("reasoning", usage.reasoning_tokens),
+        ):
+            if tokens is not None:
+                self._tokens.labels(kind, name).inc(tokens)
+
+    def _known_model(self, name: str) -> str:
+        """A model's name as a label: a provider that makes up names gets no series for each."""
+        if len(self._models) < MAX_MODELS:
+            self._models.add(name)
+        return name if name in self._models else OTHER_MODELS
 
     def _build_info(self) -> None:
         build = self._gauge("build_info", "What runs here; always 1", "version", "python_version")

@@ -4,14 +4,15 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Literal, Protocol
+from typing import Literal
 
 from .attempts import Attempt, Attempts
-from .errors import AppError, Interrupted, ModelTimeout, origin
-from .events import Ending, Finish, entry_order
+from .errors import AppError, EmptyAnswer, Interrupted, ModelTimeout, origin
+from .events import Ending, entry_order
+from .llm.base import Chain, Finish, Reasoning
 from .metrics import Metrics
+from .patience import Patience
 from .queue import Delivery, WorkQueue
 from .settings import Settings
 from .storage import insist
@@ -22,16 +23,6 @@ logger = logging.getLogger(__name__)
 CUT = "length"  # what providers call it
 
 Cut = Literal["stopped", "silent", "lost", "handed over"]
-
-
-class Chain(Protocol):
-    """What answers questions: gives pieces and last a Finish, or raises ModelFailure."""
-
-    def stream(self, topic: str, question: str) -> AsyncGenerator[str | Finish]:
-        """Begin to answer."""
-
-    async def aclose(self) -> None:
-        """Let go of what the model holds open; nothing is asked any more."""
 
 
 class Run:
@@ -55,9 +46,8 @@ class Run:
         self._chain = chain
         self._metrics = metrics
         self._cut_by: Cut | None = None
-        self._generation: asyncio.Task[str | None] | None = None
-        self._deadline = 0.0  # loop time until which the model may be silent
-        self._latest = 0.0  # loop time until which the whole answer may take
+        self._generation: asyncio.Task[Finish] | None = None
+        self._timeout = ModelTimeout()
 
     def cut(self, reason: Cut) -> None:
         """End the model's part now. The first reason stands; asking again cancels again."""
@@ -126,16 +116,16 @@ class Run:
         if self._cut_by:
             return self._cut_short()
         clock = asyncio.get_running_loop().time
-        settings = self._settings
-        self._latest = clock() + settings.answer_timeout_s
-        self._deadline = min(clock() + settings.model_first_piece_timeout_s, self._latest)
-        self._generation = generation = asyncio.create_task(self._write_pieces(attempt))
+        patience = Patience(self._settings, clock())
+        generation = asyncio.create_task(self._write_pieces(attempt, patience))
+        self._generation = generation
         try:
             while not generation.done() and not self._cut_by:
                 # The deadline moves with every piece, by this at the most.
-                left_s = min(self._deadline - clock(), settings.model_idle_timeout_s)
+                left_s = min(patience.deadline - clock(), self._settings.model_idle_timeout_s)
                 await asyncio.wait({generation}, timeout=max(0.0, left_s))
-                if clock() >= self._deadline and not generation.done():
+                if clock() >= patience.deadline and not generation.done():
+                    self._timeout = patience.failure(clock())
                     self.cut("silent")
         finally:
             await cancel([generation])
@@ -144,44 +134,48 @@ class Run:
 
     def _cut_short(self) -> Ending | None:
         if self._cut_by == "silent":
-            return Ending.failed(ModelTimeout())
+            return Ending.failed(self._timeout)
         return Ending("stopped") if self._cut_by == "stopped" else None
 
-    def _outcome(self, generation: asyncio.Task[str | None]) -> Ending:
+    def _outcome(self, generation: asyncio.Task[Finish]) -> Ending:
         try:
-            return Ending("done", finish_reason=generation.result())
+            finish = generation.result()
         except AppError as exc:
-            cause = type(exc.__cause__).__name__
-            logger.warning("question %s: %s (%s)", self.delivery.question_id, exc.code, cause)
+            why = exc.detail or type(exc).__name__
+            logger.warning("question %s: %s (%s)", self.delivery.question_id, exc.code, why)
             return Ending.failed(exc)
+        self._metrics.spent(finish.usage, finish.model)
+        return Ending("done", None, finish.reason, finish.usage, finish.model)
 
-    async def _write_pieces(self, attempt: Attempt) -> str | None:
-        """Write the model's pieces as they come; returns its finish reason.
+    async def _write_pieces(self, attempt: Attempt, patience: Patience) -> Finish:
+        """Write the model's pieces as they come; returns how it finished.
 
-        One that does not come to an end is cut, as the model itself would at its limit.
+        One that does not come to an end is cut, as the model itself would at its limit;
+        of endless thought the rest is left out, until time is up.
         Only the model's silence counts against it, not the time for which
         Redis keeps us waiting.
         """
         record, settings = attempt.record, self._settings
         clock = asyncio.get_running_loop().time
-        patience_s = settings.model_first_piece_timeout_s
         room = settings.max_answer_chars
+        room_to_think = room if settings.stream_reasoning else 0
         async with aclosing(self._chain.stream(record.topic, record.question)) as pieces:
             while True:
-                self._deadline = min(clock() + patience_s, self._latest)
                 piece = await anext(pieces, None)
-                if not isinstance(piece, str):
-                    return self._finished(piece)
-                self._deadline = self._latest
-                await attempt.answer.append(piece[:room])
-                room -= len(piece)
-                if room < 0:
-                    self._metrics.limit_hit("max_answer_chars")
-                    return CUT
-                patience_s = settings.model_idle_timeout_s
-
-    def _finished(self, finish: Finish | None) -> str | None:
-        if finish is None:
-            return None
-        self._metrics.spent(finish)
-        return finish.reason
+                patience.pause(clock())
+                if isinstance(piece, Reasoning):
+                    if thought := piece.text[:room_to_think]:
+                        room_to_think -= len(thought)
+                        await attempt.answer.think(thought)
+                elif isinstance(piece, str):
+                    await attempt.answer.append(piece[:room])
+                    room -= len(piece)
+                    if room < 0:
+                        self._metrics.limit_hit("max_answer_chars")
+                        return Finish(CUT)
+                    patience.speaks()
+                elif room == settings.max_answer_chars:
+                    raise EmptyAnswer(detail="no text")
+                else:
+                    return piece or Finish()
+                patience.resume(clock())

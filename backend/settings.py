@@ -1,5 +1,7 @@
 """Every setting with its default, unit and bounds; read once, from the environment."""
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -9,6 +11,22 @@ from .addresses import parse_networks
 from .streams import Streams
 
 MIN_SECRET_BYTES = 32  # of a key for HS256: RFC 7518, section 3.2
+
+SYSTEM_PROMPT = (
+    "You answer questions about {topic} and know the subject well. "
+    'Take every question as one about "{topic}", and keep to it.'
+)
+
+NEEDS_PROVIDERS = (
+    "MODEL names another provider than OpenAI, for which a package is missing: "
+    'pip install "streaming-llm-output[providers]"'
+)
+
+# Names in MODEL_PARAMETERS that other settings, or the way in which answers are read, decide.
+RESERVED_PARAMETERS = frozenset({
+    "async_client", "cache", "client", "messages", "model", "model_name", "model_provider", "n",
+    "root_async_client", "stream", "stream_chunk_timeout", "stream_usage", "streaming",
+})  # fmt: skip
 
 
 class SettingsError(ValueError):
@@ -23,8 +41,15 @@ def _setting(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     secret: bool = False,
+    may_be_empty: bool = False,
 ) -> Any:
-    metadata = {"about": about, "low": low, "high": high, "choices": choices}
+    metadata = {
+        "about": about,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "may_be_empty": may_be_empty,
+    }
     return field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -39,7 +64,7 @@ class Settings:
 
     # Where things are.
     openai_base_url: str = _setting("", "any OpenAI-compatible server; empty: OpenAI's own")
-    openai_model: str = _setting("gpt-4", "name of the chat model")
+    openai_model: str = _setting("gpt-6-luna", "name of the chat model")
     host: str = _setting("", "address to listen on; empty: every interface, as the original")
     port: int = _setting(3000, "port of the backend; 0 picks a free one", low=0, high=65535)
     frontend_port: int = _setting(5400, "port of the page, with --with-frontend", low=0, high=65535)
@@ -94,13 +119,40 @@ class Settings:
         1_000_000, "longest answer, in characters; it is cut there", low=1, high=100_000_000
     )
 
+    # How the model is asked.
+    model: str = _setting(
+        "", "<provider>:<name>, any provider of LangChain; empty: OPENAI_MODEL of OpenAI"
+    )
+    openai_reasoning_effort: str = _setting(
+        "", "how much the model thinks: none, low, medium, ...; empty: as it likes"
+    )
+    model_parameters: str = _setting(
+        "",
+        'JSON object of what else the model is to be given, such as {"temperature": 0.2}',
+        secret=True,
+    )
+    system_prompt: str = _setting(
+        SYSTEM_PROMPT,
+        "what the model is told first; {topic} in it is the topic; empty: nothing",
+        may_be_empty=True,
+    )
+    stream_reasoning: bool = _setting(True, "false: what a model thinks is not passed on")
+
     # The model's patience, and ours.
     model_first_piece_timeout_s: float = _setting(
-        60.0, "seconds until the first piece, retries included", low=0.01, high=3600
+        300.0,
+        "seconds of silence before the text begins, retries included",
+        low=0.01,
+        high=3600,
     )
-    model_idle_timeout_s: float = _setting(30.0, "seconds between two pieces", low=0.01, high=3600)
+    model_thinking_timeout_s: float = _setting(
+        600.0, "seconds until the first piece of text, however much is thought", low=0.01, high=3600
+    )
+    model_idle_timeout_s: float = _setting(
+        30.0, "seconds of silence once the text has begun", low=0.01, high=3600
+    )
     answer_timeout_s: float = _setting(
-        600.0, "seconds a whole answer may take", low=0.01, high=86_400
+        1200.0, "seconds a whole answer may take", low=0.01, high=86_400
     )
     model_retries: int = _setting(
         2, "tries after the first, before the first piece", low=0, high=10
@@ -144,6 +196,21 @@ class Settings:
         return None if "*" in names else names
 
     @property
+    def model_provider(self) -> str:
+        """The provider of LangChain that MODEL names; `openai` where it names none."""
+        return self.model.partition(":")[0] or "openai"
+
+    @property
+    def model_name(self) -> str:
+        """The name of the model at its provider."""
+        return self.model.partition(":")[2] or self.openai_model
+
+    @property
+    def model_setting(self) -> str:
+        """The variable that names the model."""
+        return "MODEL" if self.model else "OPENAI_MODEL"
+
+    @property
     def keep_s(self) -> float:
         """Seconds from its last START or END after which a stream has nothing worth keeping."""
         return self.retention_s + self.answer_timeout_s
@@ -152,16 +219,18 @@ class Settings:
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
         """Read and check every setting.
 
-        An empty variable counts as missing. Raises SettingsError, which names
-        the variable and never shows the value of a secret.
+        An empty variable counts as missing, unless the setting may be empty. Raises
+        SettingsError, which names the variable and never shows the value of a secret.
         """
         values = {}
         for setting in fields(cls):
             name = setting.name.upper()
-            if raw := env.get(name, "").strip():
+            raw = env.get(name, "").strip()
+            if raw or (name in env and setting.metadata["may_be_empty"]):
                 values[setting.name] = _parse(name, raw, setting.type, setting.metadata)
         settings = cls(**values)
         settings._check_addresses()
+        settings._check_model()
         settings._check_stream()
         settings._check_identity()
         return settings
@@ -177,6 +246,13 @@ class Settings:
                     f"{name} is not a valid address: it has to start with "
                     + " or ".join(f"{scheme}://" for scheme in schemes)
                 )
+
+    def _check_model(self) -> None:
+        if self.model and not re.fullmatch(r"[a-z][a-z0-9_]*:\S+", self.model):
+            raise SettingsError("MODEL has to be <provider>:<name>, such as anthropic:claude-...")
+        if not re.fullmatch(r"[a-z]*", self.openai_reasoning_effort):
+            raise SettingsError("OPENAI_REASONING_EFFORT has to be a word, such as low")
+        parse_parameters(self.model_parameters)
 
     def _check_stream(self) -> None:
         try:
@@ -207,6 +283,19 @@ class Settings:
             parse_networks(self.trusted_proxies)
         except ValueError as exc:
             raise SettingsError(f"TRUSTED_PROXIES is not valid: {exc}") from None
+
+
+def parse_parameters(raw: str) -> dict[str, Any]:
+    """Read MODEL_PARAMETERS; raises SettingsError, which shows no value."""
+    try:
+        parameters = json.loads(raw or "{}")
+    except (ValueError, RecursionError) as exc:
+        raise SettingsError(f"MODEL_PARAMETERS is no JSON: {type(exc).__name__}") from None
+    if not isinstance(parameters, dict):
+        raise SettingsError("MODEL_PARAMETERS has to be a JSON object: {...}")
+    for name in RESERVED_PARAMETERS & parameters.keys():
+        raise SettingsError(f"MODEL_PARAMETERS must not set {name}: other settings decide it")
+    return parameters
 
 
 def _is_url(url: str, schemes: tuple[str, ...]) -> bool:

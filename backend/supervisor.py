@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from .exposition import socket_of
+from .settings import SettingsError
 from .tasks import cancel
 
 RESTART_S = 1.0  # pause before a worker that has ended is started again
+WRONG_SETTINGS = 2  # exit status of a worker that cannot work with what is set
 KILL_AFTER_S = 5.0  # beyond the grace that a worker has for its answers
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,10 @@ class Supervisor:
         ]
 
     async def ended(self) -> None:
-        """Wait for ever, unless a worker cannot be started: that is raised."""
+        """Wait for ever, unless a worker cannot be started: that is raised.
+
+        Raises SettingsError where one ends with WRONG_SETTINGS as soon as it was first started.
+        """
         if not self._keepers:
             await asyncio.get_running_loop().create_future()
         done, _ = await asyncio.wait(self._keepers, return_when=asyncio.FIRST_COMPLETED)
@@ -45,6 +50,7 @@ class Supervisor:
         await asyncio.gather(*self._keepers, return_exceptions=True)
 
     async def _keep_one(self, number: int) -> None:
+        is_first = True
         place = ("--metrics-socket", str(socket_of(self._sockets, number))) if self._sockets else ()
         while not self._stopping.is_set():
             # A session of its own: Ctrl-C is for us, and we pass it on. Its
@@ -57,6 +63,9 @@ class Supervisor:
                 await self._ended_or_stopping(process)
             finally:
                 await self._end(process)
+            if is_first and process.returncode == WRONG_SETTINGS:
+                raise SettingsError("a worker cannot work with these settings; it has said why")
+            is_first = False
             if not self._stopping.is_set():
                 logger.warning("worker %d ended with %s", process.pid, process.returncode)
                 with contextlib.suppress(TimeoutError):

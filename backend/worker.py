@@ -14,10 +14,11 @@ from redis.exceptions import ResponseError
 
 from . import tasks
 from .attempts import Attempts
+from .llm.base import Chain
 from .metrics import Metrics
 from .questions import Questions
 from .queue import RELEASED_IDLE_MS, Delivery, WorkQueue
-from .run import Chain, Run
+from .run import Run
 from .settings import Settings
 from .stops import Stops
 from .storage import STORAGE_ERRORS, Backoff, insist

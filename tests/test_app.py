@@ -9,10 +9,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from backend.app import PARTS, create_app, drain, load_openai_chain, run_worker
+from backend.app import PARTS, create_app, drain, load_configured_chain, run_worker
 from backend.embedded_redis import embedded_redis
-from backend.events import Finish
-from backend.run import Chain
+from backend.llm.base import Chain, Finish
 from backend.settings import Settings
 from backend.storage import Storage
 from backend.tasks import Parts
@@ -135,7 +134,7 @@ def test_redis_is_where_the_settings_say(chain: HeldChain) -> None:
 
 async def test_the_real_chain_loads_without_asking_anybody() -> None:
     """The chain of the tutorial can be made without a network, and can answer."""
-    chain = await load_openai_chain(Settings(openai_api_key="sk-test", redis_url="redis://x"))
+    chain = await load_configured_chain(Settings(openai_api_key="sk-test", redis_url="redis://x"))
     assert callable(chain.stream)
 
 

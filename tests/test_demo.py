@@ -10,7 +10,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from backend.embedded_redis import embedded_redis
-from backend.events import Finish
+from backend.llm.base import Finish, Piece
 from backend.llm.demo_model import DemoModel, demo_chain
 from backend.llm.langchain_model import ModelChain
 from backend.storage import Client, Storage
@@ -35,7 +35,7 @@ def read_group(client: Client, consumer: str, block: int) -> asyncio.Task[Any]:
     )
 
 
-async def quick_demo_answer(question: str) -> list[str | Finish]:
+async def quick_demo_answer(question: str) -> list[Piece]:
     """All that the demo says, through the real chain, without pauses."""
     chain = ModelChain(DemoModel(pace_s=0, first_piece_s=0))
     async with aclosing(chain.stream("Redis", question)) as pieces:

@@ -9,12 +9,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from backend.app import create_app, load_openai_chain, run_worker
+from backend.app import create_app, load_configured_chain, run_worker
 from backend.embedded_redis import embedded_redis
 from backend.exposition import Exposition, answering, join, socket_of
+from backend.llm.base import Chain
 from backend.llm.demo_model import demo_chain
 from backend.metrics import Metrics
-from backend.run import Chain
 from backend.settings import Settings
 from backend.storage import Storage, connect
 from tests.fakes.programs import free_port
@@ -152,7 +152,9 @@ async def test_a_taken_port_is_an_error() -> None:
     first = answering(worker(Metrics()), host="127.0.0.1", port=port)
     async with first:
         with pytest.raises(OSError, match="address already in use"):
-            async with run_worker(settings, connect=embedded_redis, load_chain=load_openai_chain):
+            async with run_worker(
+                settings, connect=embedded_redis, load_chain=load_configured_chain
+            ):
                 pytest.fail("it runs")
 
 

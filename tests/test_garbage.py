@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from backend.app import load_openai_chain
+from backend.app import load_configured_chain
 from backend.garbage import YOUNG_OBJECTS, look_seldom
 from backend.settings import Settings
 
@@ -21,7 +21,7 @@ def as_before() -> Iterator[None]:
 
 async def test_a_loaded_chain_is_not_looked_through() -> None:
     """What LangChain has brought is set aside, so that a full look takes no time."""
-    await load_openai_chain(Settings(openai_api_key="sk-test", redis_url="redis://x"))
+    await load_configured_chain(Settings(openai_api_key="sk-test", redis_url="redis://x"))
     assert gc.get_freeze_count() > 50_000
     assert len(gc.get_objects()) < 10_000
 

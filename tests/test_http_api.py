@@ -21,9 +21,8 @@ from backend.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from backend.events import Finish
 from backend.http_api import MAX_BODY_BYTES
-from backend.run import Chain
+from backend.llm.base import Chain, Finish
 from backend.settings import Settings
 from backend.storage import connect
 from tests.fakes.programs import free_port
@@ -187,10 +186,13 @@ def question_of(size: int) -> bytes:
 async def test_a_failing_model_is_500(
     client: Client, chain: FakeChain, failure: ModelFailure, code: str
 ) -> None:
-    """However the model fails, it is a 500 that says how, and no half answer is sent."""
+    """However the model fails, it is a 500 that says how, and no half answer is sent.
+
+    Pages that know only `output`, as the original's, show the same in one line.
+    """
     chain.failure = failure
     status, body = await post(client, QUESTION)
-    assert (status, body) == (500, {"error": failure.payload})
+    assert (status, body) == (500, {"output": str(failure), "error": failure.payload})
     assert failure.code == code
 
 

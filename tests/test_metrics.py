@@ -7,8 +7,8 @@ import pytest
 
 from backend.attempts import Attempt
 from backend.errors import Busy, ModelTimeout
-from backend.events import Ending, Finish
-from backend.metrics import PREFIX, Metrics
+from backend.events import Ending, Usage
+from backend.metrics import MAX_MODELS, PREFIX, Metrics
 from backend.record import Record
 from backend.storage import Storage
 from tests.fakes.rig import DONE, Rig, new_ask
@@ -101,7 +101,8 @@ def test_times_are_never_negative(metrics: Metrics) -> None:
 
 def test_tokens_are_counted_where_they_are_told(metrics: Metrics) -> None:
     """A provider that reports no usage leaves no series, which would look like an answer."""
-    metrics.spent(Finish("stop"))
+    metrics.spent(None, "m")
+    metrics.spent(Usage(), "m")
     names = [
         sample.name
         for family in metrics.registry.collect()
@@ -109,9 +110,19 @@ def test_tokens_are_counted_where_they_are_told(metrics: Metrics) -> None:
         if "tokens" in sample.name
     ]
     assert names == []
-    metrics.spent(Finish("stop", 3, 20))
-    assert counted(metrics, "model_tokens_total", kind="input") == 3
-    assert counted(metrics, "model_tokens_total", kind="output") == 20
+    metrics.spent(Usage(3, 20, 0), "m")
+    metrics.spent(Usage(None, 5), "m")
+    assert counted(metrics, "model_tokens_total", kind="input", model="m") == 3
+    assert counted(metrics, "model_tokens_total", kind="output", model="m") == 25
+    assert counted(metrics, "model_tokens_total", kind="reasoning", model="m") == 0
+
+
+def test_a_provider_that_makes_up_names_gets_no_series_for_each(metrics: Metrics) -> None:
+    """Some models are told apart; beyond that they are counted together."""
+    for number in range(2 * MAX_MODELS):
+        metrics.spent(Usage(1, 1), f"m{number}")
+    assert counted(metrics, "model_tokens_total", kind="input", model="m0") == 1
+    assert counted(metrics, "model_tokens_total", kind="input", model="other") == MAX_MODELS
 
 
 # What happens

@@ -1,15 +1,18 @@
 """The settings: visible defaults, and bad values that are named at the start."""
 
+import json
 import re
 from dataclasses import fields
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dotenv import dotenv_values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.settings import Settings, SettingsError
+from backend.settings import SYSTEM_PROMPT, Settings, SettingsError
 
 PRIVATE = "sk-do-not-show-this"
 EXAMPLE = Path(__file__).resolve().parents[1] / ".env.example"
@@ -31,7 +34,12 @@ def test_defaults() -> None:
         openai_organization="",
         redis_url="",
         openai_base_url="",
-        openai_model="gpt-4",
+        openai_model="gpt-6-luna",
+        model="",
+        openai_reasoning_effort="",
+        model_parameters="",
+        system_prompt=SYSTEM_PROMPT,
+        stream_reasoning=True,
         host="",
         port=3000,
         frontend_port=5400,
@@ -40,9 +48,10 @@ def test_defaults() -> None:
         max_topic_chars=200,
         max_question_chars=8_000,
         max_followed_per_socket=64,
-        model_first_piece_timeout_s=60.0,
+        model_first_piece_timeout_s=300.0,
+        model_thinking_timeout_s=600.0,
         model_idle_timeout_s=30.0,
-        answer_timeout_s=600.0,
+        answer_timeout_s=1200.0,
         model_retries=2,
         worker_concurrency=500,
         max_attempts=3,
@@ -73,11 +82,16 @@ def test_values_are_read_from_the_environment() -> None:
     assert (settings.port, settings.lease_s, settings.use_xread) == (8080, 2.5, True)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "SYSTEM_PROMPT"])
 @pytest.mark.parametrize("empty", ["", " ", "\t\n"])
 def test_an_empty_variable_counts_as_unset(name: str, empty: str) -> None:
     """A variable without a value, as .env files have them, leaves the default."""
     assert Settings.from_env({name: empty}) == Settings()
+
+
+def test_an_empty_system_prompt_is_one() -> None:
+    """Some models refuse the role, so that nothing can be said there."""
+    assert Settings.from_env({"SYSTEM_PROMPT": ""}).system_prompt == ""
 
 
 def test_blanks_around_a_value_do_not_count() -> None:
@@ -240,16 +254,74 @@ def test_bad_addresses_of_models(url: str) -> None:
     )
 
 
+# Models
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "name"),
+    [
+        ("", "openai", "gpt-6-luna"),
+        ("openai:gpt-6.1-sol", "openai", "gpt-6.1-sol"),
+        ("anthropic:claude-x", "anthropic", "claude-x"),
+        ("ollama:qwen3:8b", "ollama", "qwen3:8b"),
+        ("google_genai:models/gemini-x", "google_genai", "models/gemini-x"),
+    ],
+)
+def test_a_model_is_of_a_provider(model: str, provider: str, name: str) -> None:
+    """MODEL names both; without it, OPENAI_MODEL names one of OpenAI's."""
+    settings = Settings.from_env({"MODEL": model})
+    assert (settings.model_provider, settings.model_name) == (provider, name)
+    assert settings.model_setting == ("MODEL" if model else "OPENAI_MODEL")
+
+
+@pytest.mark.parametrize("model", ["gpt-4", ":gpt-4", "openai:", "Open AI:x", "openai:a b"])
+def test_a_model_without_a_provider_is_refused(model: str) -> None:
+    """What may be read in two ways is refused, by the name of its setting."""
+    assert refusal(MODEL=model).startswith("MODEL has to be <provider>:<name>")
+
+
+@pytest.mark.parametrize("effort", ["none", "minimal", "low", "medium", "xhigh"])
+def test_efforts_are_words(effort: str) -> None:
+    """Which of them a model takes, its provider knows."""
+    settings = Settings.from_env({"OPENAI_REASONING_EFFORT": effort})
+    assert settings.openai_reasoning_effort == effort
+
+
+@pytest.mark.parametrize("effort", ["Low!", "2", "very high"])
+def test_what_is_no_effort_is_refused(effort: str) -> None:
+    """A slip of the pen is found at the start."""
+    assert refusal(OPENAI_REASONING_EFFORT=effort).startswith("OPENAI_REASONING_EFFORT has to be")
+
+
+@pytest.mark.parametrize("raw", ["{", "[]", "5", "null", '"x"', "{'a': 1}", "[" * 100_000])
+def test_parameters_are_a_json_object(raw: str) -> None:
+    """Anything else is refused by the name of its setting, without showing it."""
+    message = refusal(MODEL_PARAMETERS=raw)
+    assert message.startswith("MODEL_PARAMETERS ")
+    assert raw not in message
+
+
+@pytest.mark.parametrize("name", ["model", "stream", "n", "messages", "async_client"])
+def test_parameters_that_are_decided_elsewhere_are_refused(name: str) -> None:
+    """What other settings decide, or what reading depends on, cannot be overruled."""
+    message = refusal(MODEL_PARAMETERS=json.dumps({name: PRIVATE}))
+    assert message == f"MODEL_PARAMETERS must not set {name}: other settings decide it"
+
+
 # Secrets
 
 
 def test_secrets_are_not_shown() -> None:
     """A key, and an address with a password in it, do not appear where settings are printed."""
     settings = Settings.from_env(
-        {"OPENAI_API_KEY": PRIVATE, "REDIS_URL": f"redis://:{PRIVATE}@localhost"}
+        {
+            "OPENAI_API_KEY": PRIVATE,
+            "REDIS_URL": f"redis://:{PRIVATE}@localhost",
+            "MODEL_PARAMETERS": json.dumps({"headers": {"X-Key": PRIVATE}}),
+        }
     )
     assert PRIVATE not in f"{settings!r} {settings}"
-    assert "openai_model='gpt-4'" in repr(settings)
+    assert "openai_model='gpt-6-luna'" in repr(settings)
 
 
 @pytest.mark.parametrize(
@@ -313,9 +385,10 @@ def test_the_example_explains_every_setting() -> None:
         before = line
 
 
-_EXAMPLE_LINE = re.compile(r"(?:# )?([A-Z][A-Z_]*)=(\S*)")
+_EXAMPLE_LINE = re.compile(r"(?:# )?([A-Z][A-Z_]*=(?:\S*|'[^']*'))")
 
 
 def _examples() -> list[tuple[str, str]]:
     matches = map(_EXAMPLE_LINE.fullmatch, EXAMPLE.read_text().splitlines())
-    return [(match[1], match[2]) for match in matches if match]
+    lines = "\n".join(match[1] for match in matches if match)
+    return [(name, raw or "") for name, raw in dotenv_values(stream=StringIO(lines)).items()]

@@ -350,7 +350,7 @@ async def test_stop_ends_an_answer(backend: Backend, client: Client, other: Clie
 async def test_stopping_twice_is_stopping(backend: Backend, client: Client) -> None:
     """A second stop, and one that comes after the end, say how it ended."""
     stopped, done = await client.ask("Stopped?"), await client.ask("Done?")
-    backend.chain.finish("Done?")
+    backend.chain.finish("Done?", "That.")
     await client.ended(done)
     for question_id, status in ((stopped, "stopped"), (stopped, "stopped"), (done, "done")):
         ack = await client.call("stopQuestion", {"questionId": question_id})

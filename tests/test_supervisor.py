@@ -22,7 +22,7 @@ from backend.events import BEGINNING
 from backend.questions import Questions
 from backend.record import Record
 from backend.storage import connect
-from backend.supervisor import Supervisor, supervised
+from backend.supervisor import WRONG_SETTINGS, Supervisor, supervised
 from tests.fakes.openai_endpoint import OpenAIEndpoint
 from tests.fakes.programs import ROOT, Program, RedisServer, program
 from tests.fakes.rig import STREAM, is_quiet, new_ask
@@ -155,6 +155,20 @@ async def test_a_killed_worker_is_started_again(
             f"worker {second.pid} ended with -15",
         ]
     assert stage.quiet()
+
+
+async def test_a_worker_that_its_settings_do_not_let_work(own_redis: RedisServer) -> None:
+    """What only a worker can find out ends the whole program, naming the variable."""
+    env = {
+        "OPENAI_API_KEY": "key",
+        "REDIS_URL": own_redis.url,
+        "MODEL_PARAMETERS": '{"temperature": "hot"}',
+    }
+    for workers in ((), ("--workers", "1")):
+        async with program(*workers, "--port", "0", **env) as server:
+            assert await server.ended(3 * PATIENCE_S) == WRONG_SETTINGS
+            assert "error: MODEL_PARAMETERS is wrong: temperature" in server.log
+            assert "Traceback" not in server.log
 
 
 async def test_a_worker_is_not_started_again_at_once(

@@ -11,13 +11,15 @@ import pytest
 from backend.app import Backend
 from backend.embedded_redis import EmbeddedRedis
 from backend.errors import ModelUnavailable, StorageUnavailable
-from backend.events import BEGINNING, Ending, Entry, Finish
+from backend.events import BEGINNING, Ending, Entry, Usage
+from backend.fold import Transcript
+from backend.llm.base import Chain, Finish, Piece, Reasoning
+from backend.patience import THOUGHT_TOO_LONG
 from backend.payloads import Ask, new_question_id
 from backend.questions import Questions, question_key
 from backend.queue import GROUP
 from backend.queue import STREAM as QUEUE
 from backend.record import Record
-from backend.run import Chain
 from backend.settings import Settings
 from backend.storage import Storage, connect
 from backend.tasks import Parts
@@ -34,7 +36,7 @@ TOPIC, QUESTION = "the sea", "why is it salty?"
 
 # Chains
 
-Step = str | Finish | Exception | asyncio.Event
+Step = Piece | Exception | asyncio.Event
 
 
 class FakeChain:
@@ -48,7 +50,7 @@ class FakeChain:
     async def aclose(self) -> None:
         """Hold nothing open."""
 
-    async def stream(self, topic: str, question: str) -> AsyncGenerator[str | Finish]:
+    async def stream(self, topic: str, question: str) -> AsyncGenerator[Piece]:
         """Go through the steps."""
         self.asked.append((topic, question))
         try:
@@ -74,7 +76,7 @@ class TalkativeChain:
     async def aclose(self) -> None:
         """Hold nothing open."""
 
-    async def stream(self, topic: str, question: str) -> AsyncGenerator[str | Finish]:
+    async def stream(self, topic: str, question: str) -> AsyncGenerator[Piece]:
         """Say the same word again and again."""
         while True:
             yield "again "
@@ -87,7 +89,7 @@ class StubbornChain:
     async def aclose(self) -> None:
         """Hold nothing open."""
 
-    async def stream(self, topic: str, question: str) -> AsyncGenerator[str | Finish]:
+    async def stream(self, topic: str, question: str) -> AsyncGenerator[Piece]:
         """Say one word, then nothing."""
         yield "half "
         try:
@@ -169,6 +171,16 @@ class Site:
         """Change the record, as another process does."""
         return await self._questions.change(record.question_id, transition)
 
+    async def thought(self, record: Record) -> None:
+        """Wait until something has been thought."""
+        async with (
+            asyncio.timeout(PATIENCE_S),
+            aclosing(self._server.answers.follow(record)) as entries,
+        ):
+            async for entry in entries:
+                if entry.reasoning:
+                    return
+
     async def settled(self, record: Record) -> Record:
         """Wait until nothing is queued and nothing in work; the record as it stands then."""
         async with asyncio.timeout(PATIENCE_S):
@@ -243,14 +255,14 @@ async def test_the_record_of_an_answer_that_is_done(site: Site) -> None:
     assert (after.attempt, after.lapses) == (1, 0)
 
 
-async def test_an_answer_without_a_word_is_done(site: Site) -> None:
-    """A model may end without having said anything, or why."""
-    async with site.worker(FakeChain()):
+@pytest.mark.parametrize("steps", [(), (STOP,), (Reasoning("hm"), STOP), ("", STOP)])
+async def test_an_answer_without_a_word_is_a_failure(site: Site, steps: tuple[Step, ...]) -> None:
+    """A model that ends without any text has not answered, whatever it calls that."""
+    async with site.worker(FakeChain(*steps)):
         record = await site.ask()
         entries = await site.read(record)
         await site.settled(record)
-    assert [entry.number for entry in entries] == [0, 1]
-    assert entries[-1].ending == Ending("done")
+    assert outcome(entries) == ("", "failed", "model_error")
 
 
 async def test_an_answer_fails(site: Site) -> None:
@@ -294,6 +306,117 @@ async def test_a_model_that_never_ends_is_given_up(site: Site) -> None:
     text, *end = outcome(entries)
     assert end == ["failed", "model_timeout"]
     assert text.startswith("again again ")
+
+
+# Thinking
+
+
+def thought_of(entries: list[Entry]) -> str:
+    """All that was thought in the last attempt."""
+    transcript = Transcript()
+    for entry in entries:
+        transcript.add(entry)
+    return transcript.reasoning
+
+
+async def test_what_a_model_thinks_is_written_apart(site: Site) -> None:
+    """Thought stands in entries of its own, without text, before the answer and within it."""
+    chain = FakeChain(Reasoning("hm "), Reasoning("so"), "It ", Reasoning("or?"), "is.", STOP)
+    async with site.worker(chain):
+        record = await site.ask()
+        entries = await site.read(record)
+        await site.settled(record)
+    assert outcome(entries) == ("It is.", "done", None)
+    assert thought_of(entries) == "hm soor?"
+    kinds = [bool(entry.reasoning) for entry in entries if entry.is_piece]
+    assert kinds == [True, False, True, False]
+    assert not any(entry.text for entry in entries if entry.reasoning)
+
+
+async def test_a_model_that_thinks_is_alive(site: Site) -> None:
+    """Thought, and a mere sign of it, renews the patience with a silent model."""
+    patience_s = 0.3
+
+    class ThinkingChain(FakeChain):
+        async def stream(self, topic: str, question: str) -> AsyncGenerator[Piece]:
+            clock = asyncio.get_running_loop().time
+            until = clock() + 3 * patience_s
+            while clock() < until:
+                yield Reasoning()
+                await asyncio.sleep(0)
+            yield "It is."
+
+    async with site.worker(ThinkingChain(), model_first_piece_timeout_s=patience_s):
+        record = await site.ask()
+        entries = await site.read(record)
+        await site.settled(record)
+    assert outcome(entries) == ("It is.", "done", None)
+
+
+async def test_a_model_that_thinks_for_ever_is_given_up(site: Site) -> None:
+    """Thinking is bounded by a time of its own, and what was thought is kept."""
+
+    class EndlessChain(FakeChain):
+        async def stream(self, topic: str, question: str) -> AsyncGenerator[Piece]:
+            while True:
+                yield Reasoning("hm ")
+                await asyncio.sleep(0)
+
+    async with site.worker(EndlessChain(), model_thinking_timeout_s=0.1):
+        record = await site.ask()
+        entries = await site.read(record)
+        await site.settled(record)
+    assert outcome(entries) == ("", "failed", "model_timeout")
+    assert thought_of(entries).startswith("hm hm ")
+    assert entries[-1].ending
+    assert entries[-1].ending.error
+    assert entries[-1].ending.error["message"] == THOUGHT_TOO_LONG
+
+
+async def test_thought_beyond_the_limit_is_left_out(site: Site) -> None:
+    """Endless thought fills neither memory nor Redis; the answer is not cut for it."""
+    chain = FakeChain(Reasoning("0123456"), Reasoning("789abc"), Reasoning("d"), "It is.", STOP)
+    async with site.worker(chain, max_answer_chars=10):
+        record = await site.ask()
+        entries = await site.read(record)
+        await site.settled(record)
+    assert thought_of(entries) == "0123456789"
+    assert entries[-1].ending == Ending("done", finish_reason="stop")
+
+
+async def test_thought_can_be_kept_back(site: Site) -> None:
+    """With STREAM_REASONING=false nothing of it is written."""
+    async with site.worker(FakeChain(Reasoning("hm"), "It is.", STOP), stream_reasoning=False):
+        record = await site.ask()
+        entries = await site.read(record)
+        await site.settled(record)
+    assert (thought_of(entries), outcome(entries)[0]) == ("", "It is.")
+
+
+async def test_a_stop_ends_thinking(site: Site) -> None:
+    """A question can be stopped while the model thinks; what was thought is kept."""
+    chain = FakeChain(Reasoning("hm"), silence())
+    async with site.worker(chain):
+        record = await site.ask()
+        await site.thought(record)
+        await site.stop(record)
+        entries = await site.read(record)
+        await site.settled(record)
+    assert outcome(entries) == ("", "stopped", None)
+    assert thought_of(entries) == "hm"
+    assert chain.closed.is_set()
+
+
+async def test_what_an_answer_took_is_told(site: Site) -> None:
+    """Tokens and the model's name stand in the END, and in the record."""
+    finish = Finish("stop", Usage(12, 345, 300), "gpt-6-luna")
+    async with site.worker(FakeChain("It is.", finish)):
+        record = await site.ask()
+        entries = await site.read(record)
+        after = await site.settled(record)
+    ending = Ending("done", None, "stop", Usage(12, 345, 300), "gpt-6-luna")
+    assert entries[-1].ending == ending
+    assert (after.usage, after.model) == (ending.usage, ending.model)
 
 
 async def test_an_answer_that_grows_too_long_is_cut(site: Site) -> None:

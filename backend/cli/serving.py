@@ -10,11 +10,11 @@ from aiohttp import web
 
 from ..app import PARTS, create_app, drain
 from ..listening import make_runner
+from ..llm.base import Chain
 from ..page import create_page
-from ..run import Chain
 from ..settings import Settings, SettingsError
 from ..supervisor import supervised
-from .environment import read_settings, require
+from .environment import read_settings, require, require_model
 from .process import announce, run_process, signals, until_first
 
 # Connections get so long to end by themselves; answers have had their grace before.
@@ -37,7 +37,7 @@ def _settings(options: Namespace) -> Settings:
         return settings if options.host else replace(settings, host="127.0.0.1")
     require(settings, "REDIS_URL")
     if options.workers != 0:
-        require(settings, "OPENAI_API_KEY")
+        require_model(settings)
     return settings
 
 

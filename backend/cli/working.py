@@ -4,14 +4,15 @@ from argparse import Namespace
 
 from ..app import run_worker
 from ..settings import Settings
-from .environment import read_settings, require
+from .environment import read_settings, require, require_model
 from .process import announce, on_eof, run_process, signals, until_first
 
 
 def work(options: Namespace) -> int:
     """Run a worker to its end."""
     settings = read_settings()
-    require(settings, "REDIS_URL", "OPENAI_API_KEY")
+    require(settings, "REDIS_URL")
+    require_model(settings)
     return run_process(_work(settings, options), settings)
 
 

@@ -22,10 +22,11 @@ import uvloop
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
-from backend.app import Backend, load_openai_chain
+from backend.app import Backend, load_configured_chain
 from backend.events import Ending
 from backend.garbage import keep_what_is_there, look_seldom
-from backend.llm.langchain_model import ModelChain, openai_chain
+from backend.llm.langchain_model import ModelChain
+from backend.llm.models import load_chain
 from backend.payloads import Ask, new_question_id
 from backend.settings import Settings
 from backend.storage import connect
@@ -113,8 +114,8 @@ def _request(question: str) -> dict[str, object]:
 async def layers(redis_url: str, model_url: str) -> AsyncIterator[Layers]:
     """The layers, with all that they need at work."""
     settings = Settings(openai_api_key="test", openai_base_url=model_url, redis_url=redis_url)
-    backend = Backend(connect(redis_url), settings, load_openai_chain)
-    chain = openai_chain(settings)
+    backend = Backend(connect(redis_url), settings, load_configured_chain)
+    chain = load_chain(settings)
     parts = Parts(backend.writer.run, backend.tail.run, backend.delivery.run, backend.worker.run)
     async with aiohttp.ClientSession() as http, backend.storage, parts:
         await backend.tail.begun()

@@ -14,8 +14,7 @@ from aiohttp import ClientSession, ClientWebSocketResponse, web
 
 from backend.app import create_app
 from backend.embedded_redis import embedded_redis
-from backend.events import Finish
-from backend.run import Chain
+from backend.llm.base import Chain, Finish
 from backend.settings import Settings
 
 PATIENCE_S = 10.0  # all that is waited for comes soon; this is for machines under load

@@ -11,8 +11,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from backend.app import create_app
 from backend.embedded_redis import embedded_redis
-from backend.events import Finish, end_label, start_label
-from backend.run import Chain
+from backend.events import end_label, start_label
+from backend.llm.base import Chain, Finish
 from backend.settings import Settings
 from tests.fakes.client import Client
 from tests.fakes.programs import ROOT, need
