@@ -26,33 +26,36 @@ EPILOG = """\
 Without a command, `serve` is meant: see `python -m backend serve --help`.
 
 The settings of a server are read from the environment and from a file named .env in the working
-directory; the environment wins. OPENAI_API_KEY and REDIS_URL are required, unless
-with --demo. .env.example lists every setting with its default.
+directory; the environment wins. REDIS_URL is required, and OPENAI_API_KEY where OpenAI
+itself is asked, unless with --demo. .env.example lists every setting with its default.
 """
 
 ASK_EPILOG = """\
-Standard output carries the answer and nothing else. Ctrl-C stops the answer on the
-server; a second Ctrl-C leaves at once. A lost connection is made anew, and the answer
-read on where it was.
+Standard output carries the answer and nothing else; what the model thinks goes to
+standard error. Ctrl-C stops the answer on the server; a second Ctrl-C leaves at once.
+A lost connection is made anew, and the answer read on where it was.
 
 With --json there is one object in the end: questionId, status (done, stopped, failed,
-refused, unreachable, timeout), text, error ({code, message, retryable} or null),
-finishReason, attempt, firstPieceMs, totalMs.
+refused, unreachable, timeout), text, reasoning (what the model thought; empty with
+--no-stream), error ({code, message, retryable} or null, perhaps with retryAfterS),
+finishReason, usage ({inputTokens, outputTokens, reasoningTokens}, each where the
+provider tells it, or null), model (as the provider names it, or null), attempt,
+firstPieceMs (of the answer itself), totalMs.
 
 exit codes:
-  0    done; also where the model's limit cut the answer, with a word on standard error
+  0    done; also where the model's limit cut the answer, with a remark on standard error
   1    failed: the answer broke off, or there is none
   2    wrong arguments
   3    refused: the server did not take the question
   4    unreachable: no server, not for long enough, or one that keeps silent
   5    --timeout has passed; the server goes on answering
   6    done, but a worker died on the way: in a pipe or a file, where nothing can be taken
-       back, the answer stands behind the words of the attempt that broke off
+       back, the answer stands behind the text of the attempt that broke off
   130  stopped, by Ctrl-C or by somebody else
   141  nobody reads the output any more, as behind `| head`
 """
 
-ASK_TIMEOUT_S = 600.0  # ANSWER_TIMEOUT_S of the server
+ASK_TIMEOUT_S = 1200.0  # ANSWER_TIMEOUT_S of the server
 MAX_TIMEOUT_S = 86_400.0
 MAX_LIMIT = 1_000  # questions in a list
 
@@ -135,6 +138,7 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-stream", action="store_true", help="wait for the whole answer (POST)")
     parser.add_argument("--json", action="store_true", help="print one JSON object in the end")
+    _add_no_reasoning(parser)
     parser.add_argument(
         "--timeout",
         type=_timeout,
@@ -150,6 +154,16 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
         "--follow", action="store_true", help="wait for the end of an answer that is being written"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object in the end")
+    _add_no_reasoning(parser)
+
+
+def _add_no_reasoning(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-reasoning",
+        dest="reasoning",
+        action="store_false",
+        help="do not show what the model thinks, which otherwise stands dimmed on standard error",
+    )
 
 
 def _add_questions(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from ..client.conversation import Conversation
 from ..client.outcome import Outcome
 from ..client.post import Posting
 from ..client.server import Server
+from ..errors import ErrorPayload
 from ..payloads import Ask, new_question_id
 from ..settings import SettingsError
 from .console import (
@@ -38,9 +39,11 @@ EXIT_CODES = {
     "timeout": TIMED_OUT,
     "stopped": STOPPED,
 }
-CUT = {
+ODD_ENDINGS = {
     "length": "The answer is cut off: it reached the model's limit.",
     "content_filter": "The answer is cut off by the provider's content filter.",
+    "refusal": "The model refused.",
+    "tool_calls": "The model wanted to call a tool, and has none here.",
 }
 
 
@@ -48,7 +51,7 @@ def ask(options: Namespace) -> int:
     """Ask, print the answer, and return the exit code that says how it went."""
     server = _server(options)
     question = Ask(new_question_id(), options.topic, _question(options.question))
-    screen = Screen(silent=options.json)
+    screen = Screen(silent=options.json, reasoning=options.reasoning)
     take_long_polls()
     outcome = asyncio.run(_ask(server, question, screen, options))
     if options.json:
@@ -89,17 +92,23 @@ def _question(typed: str) -> str:
 
 
 def _explain(outcome: Outcome, *, is_spoilt: bool) -> int:
-    """Say on standard error what the words alone do not; returns the exit code."""
+    """Say on standard error what the text alone does not; returns the exit code."""
     if outcome.error:
-        complain(f"{outcome.error['message']} ({outcome.error['code']}, {outcome.question_id})")
+        complain(_describe(outcome.error, outcome.question_id))
     elif outcome.status == "stopped":
         remark("Stopped.")
-    if cut := CUT.get(outcome.finish_reason or ""):
-        remark(cut)
+    if ending := ODD_ENDINGS.get(outcome.finish_reason or ""):
+        remark(ending)
     if outcome.status == "done" and is_spoilt:
-        complain("the answer stands behind the words of an attempt that broke off")
+        complain("the answer stands behind the text of an attempt that broke off")
         return BEGUN_ANEW
     return EXIT_CODES[outcome.status]
+
+
+def _describe(error: ErrorPayload, question_id: str) -> str:
+    after_s = error.get("retryAfterS")
+    again = f"; try again in {after_s} s" if after_s else ""
+    return f"{error['message']} ({error['code']}, {question_id}{again})"
 
 
 def _as_json(outcome: Outcome) -> dict[str, object]:
@@ -107,8 +116,11 @@ def _as_json(outcome: Outcome) -> dict[str, object]:
         "questionId": outcome.question_id,
         "status": outcome.status,
         "text": outcome.text,
+        "reasoning": outcome.reasoning,
         "error": outcome.error,
         "finishReason": outcome.finish_reason,
+        "usage": outcome.usage.payload if outcome.usage else None,
+        "model": outcome.model,
         "attempt": outcome.attempt,
         "firstPieceMs": _ms(outcome.first_piece_s),
         "totalMs": _ms(outcome.total_s),

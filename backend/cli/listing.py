@@ -53,6 +53,8 @@ def _as_json(record: Record, *, words: bool) -> dict[str, object]:
         "endedAt": record.ended_at_ms or None,
         "error": record.error,
         "finishReason": record.finish_reason,
+        "usage": record.usage.payload if record.usage else None,
+        "model": record.model,
     }
     return told | {"topic": record.topic, "topicQuestion": record.question} if words else told
 

@@ -5,7 +5,7 @@ from argparse import Namespace
 from contextlib import aclosing
 
 from .. import payloads
-from ..app import Backend, load_openai_chain
+from ..app import Backend, load_configured_chain
 from ..archive import Archive
 from ..errors import InvalidRequest
 from ..events import entry_order
@@ -35,13 +35,14 @@ def replay(options: Namespace) -> int:
 
 
 async def _replay(settings: Settings, question_id: str, options: Namespace) -> int:
-    screen = Screen(silent=options.json)
+    screen = Screen(silent=options.json, reasoning=options.reasoning)
     async with looking(settings) as (storage, questions):
         record = await questions.read(question_id)
         if record.ended or not options.follow:
             history = History(storage.commands, Archive(storage.commands, settings.retention_s))
             transcript = await history.transcript(record, _behind(record))
     if record.ended or not options.follow:
+        await screen.thought(transcript.reasoning)
         await screen.piece(transcript.text)
     else:
         transcript = await _follow(settings, record, screen)
@@ -58,7 +59,7 @@ def _behind(record: Record) -> str:
 
 async def _follow(settings: Settings, record: Record, screen: Screen) -> Transcript:
     """Show the answer while it is written, as a server would; returns it with its end."""
-    backend = Backend(connect(settings.redis_url), settings, load_openai_chain)
+    backend = Backend(connect(settings.redis_url), settings, load_configured_chain)
     transcript = Transcript()
     async with (
         backend.storage,
@@ -67,9 +68,10 @@ async def _follow(settings: Settings, record: Record, screen: Screen) -> Transcr
     ):
         async for entry in entries:
             transcript.add(entry)
-            if entry.is_start and transcript.last_words:
+            if entry.is_start and (transcript.last_words or transcript.last_reasoning):
                 screen.begun_anew(entry.attempt)
             if entry.is_piece:
+                await screen.thought(entry.reasoning)
                 await screen.piece(entry.text)
     return transcript
 
@@ -80,12 +82,16 @@ def _conclude(record: Record, transcript: Transcript, screen: Screen, *, as_json
     status = ending.status if ending else record.status
     error = ending.error if ending else record.error
     if as_json:
+        usage = ending.usage if ending else record.usage
         told = {
             "questionId": record.question_id,
             "status": status,
             "text": transcript.text,
+            "reasoning": transcript.reasoning,
             "error": error,
             "finishReason": ending.finish_reason if ending else record.finish_reason,
+            "usage": usage.payload if usage else None,
+            "model": ending.model if ending else record.model,
             "attempt": transcript.fold.attempt,
             "askedAt": record.asked_at_ms,
             "endedAt": record.ended_at_ms or None,
@@ -95,5 +101,5 @@ def _conclude(record: Record, transcript: Transcript, screen: Screen, *, as_json
     remark(f"{status} ({error['code']})" if error else status)
     if not screen.is_spoilt:
         return OK
-    complain("the answer stands behind the words of an attempt that broke off")
+    complain("the answer stands behind the text of an attempt that broke off")
     return BEGUN_ANEW

@@ -55,6 +55,9 @@ class Conversation:
             attempt=self._reading.attempt,
             first_piece_s=first - began if first else None,
             total_s=time.monotonic() - began,
+            reasoning=self._reading.reasoning,
+            usage=ending.usage if ending else None,
+            model=ending.model if ending else None,
         )
 
     def stop(self) -> None:

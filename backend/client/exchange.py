@@ -183,7 +183,9 @@ class Exchange:
         self._progress.entries += 1
         if entry.attempt > attempt > 0:
             self._view.begun_anew(entry.attempt)
-        if entry.is_piece:
+        if entry.is_piece and entry.reasoning:
+            await self._view.thought(entry.reasoning)
+        if entry.is_piece and entry.text:
             await self._view.piece(entry.text)
 
     def _break_off(self, chunk: Chunk) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ..errors import ErrorPayload
+from ..events import Usage
 
 OutcomeStatus = Literal["done", "stopped", "failed", "refused", "unreachable", "timeout"]
 
@@ -20,16 +21,22 @@ class Outcome:
     attempt: int = 0
     first_piece_s: float | None = None  # since the question was asked
     total_s: float = 0.0
+    reasoning: str = ""  # what the model thought, as far as the server tells
+    usage: Usage | None = None
+    model: str | None = None  # as its provider names it
 
 
 class View(Protocol):
     """Shows an answer while it comes."""
 
+    async def thought(self, text: str) -> None:
+        """Text that the model thinks, which is no part of the answer; the rest as for a piece."""
+
     async def piece(self, text: str) -> None:
-        """Words of the answer; the next ones come once this has returned."""
+        """Text of the answer; what follows comes once this has returned."""
 
     def begun_anew(self, attempt: int) -> None:
-        """All words so far are void: another worker answers from the start."""
+        """All text and thought so far is void: another worker answers from the start."""
 
     def note(self, text: str) -> None:
         """Something that whoever waits may want to know."""

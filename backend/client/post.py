@@ -9,10 +9,10 @@ from typing import Any
 import aiohttp
 
 from ..errors import ErrorPayload
-from ..events import parse_error
 from ..payloads import Ask
 from ..tasks import cancel
 from .outcome import Outcome, OutcomeStatus
+from .reading import read_error
 from .server import Server, own_error
 from .stopping import UNCONFIRMED, stop_question
 
@@ -64,8 +64,10 @@ async def post_question(server: Server, ask: Ask, timeout_s: float) -> Outcome:
     text, error = "", None
     try:
         http_status, body = await _post(server, ask, timeout_s)
-        text = body["output"] if isinstance(body.get("output"), str) else ""
-        status, error = _judge(http_status, body, text)
+        output = body["output"] if isinstance(body.get("output"), str) else ""
+        status, error = _judge(http_status, body, output)
+        # Beside an error, it is a line about that, for pages that show nothing else.
+        text = output if status == "done" else ""
     except TimeoutError:
         status, error = "timeout", own_error("timeout", "The answer took too long for us.")
     except (aiohttp.ClientError, OSError):
@@ -97,7 +99,7 @@ def _judge(
     http_status: int, body: dict[str, Any], text: str
 ) -> tuple[OutcomeStatus, ErrorPayload | None]:
     """What a reply means, that of the Node original and that of a proxy included."""
-    if error := _error_in(body):
+    if error := read_error(body.get("error")):
         refused = http_status in REFUSING_STATUSES or error["code"] in REFUSING_CODES
         return ("refused" if refused else "failed"), error
     if http_status != 200:
@@ -106,10 +108,3 @@ def _judge(
     if not text:  # the original's answer to a question that it does not understand
         return "failed", own_error("empty", "The server sent an empty answer.")
     return "done", None
-
-
-def _error_in(body: dict[str, Any]) -> ErrorPayload | None:
-    try:
-        return parse_error(body.get("error"))
-    except (KeyError, TypeError):
-        return own_error("failed", "The server failed, and does not say how.")

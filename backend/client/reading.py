@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ErrorPayload
-from ..events import Ending, Entry, end_label, is_final, parse_error
+from ..events import Ending, Entry, Usage, end_label, is_final, parse_error
 from ..fold import Fold
 from .inbox import Chunk
+from .server import own_error
 
 
 class Reading:
@@ -23,10 +24,11 @@ class Reading:
         self.ending: Ending | None = None
         self.plain = False
         self.last_id: str | None = None
-        self.first_piece_at: float | None = None  # monotonic, in seconds
+        self.first_piece_at: float | None = None  # of text; monotonic, in seconds
         self._fold = Fold()
         self._plain_id = ""
         self._pieces: list[str] = []
+        self._thoughts: list[str] = []
 
     @property
     def known_id(self) -> str:
@@ -35,12 +37,17 @@ class Reading:
 
     @property
     def text(self) -> str:
-        """The words so far."""
+        """The answer so far."""
         return "".join(self._pieces)
 
     @property
+    def reasoning(self) -> str:
+        """What the model has thought so far; a plain server does not tell."""
+        return "".join(self._thoughts)
+
+    @property
     def attempt(self) -> int:
-        """The attempt that the words are of; 0 before the first."""
+        """The attempt that text and thought are of; 0 before the first."""
         return self._fold.attempt
 
     def is_ours(self, chunk: Chunk) -> bool:
@@ -64,8 +71,10 @@ class Reading:
         self.ending = entry.ending
         if entry.is_start:
             self._pieces.clear()
+            self._thoughts.clear()
         elif entry.is_piece:
             self._add(entry.text)
+            self._thoughts.append(entry.reasoning)
         return entry
 
     def take_plain(self, text: str) -> str:
@@ -86,7 +95,7 @@ class Reading:
         self.ending = Ending("failed", error)
 
     def _add(self, text: str) -> None:
-        if self.first_piece_at is None:
+        if text and self.first_piece_at is None:
             self.first_piece_at = time.monotonic()
         self._pieces.append(text)
 
@@ -102,6 +111,7 @@ def parse_chunk(chunk: Chunk) -> Entry | None:
             number=_count(meta["number"]),
             ending=parse_ending(meta),
             id=meta["id"],
+            reasoning=_text(meta.get("reasoning")) or "",
         )
     return None
 
@@ -111,8 +121,25 @@ def parse_ending(meta: Mapping[str, Any]) -> Ending | None:
     status = meta.get("status")
     if not is_final(status):
         return None
-    reason = meta.get("finishReason")
-    return Ending(status, parse_error(meta.get("error")), reason and str(reason))
+    return Ending(
+        status,
+        read_error(meta.get("error")),
+        _text(meta.get("finishReason")),
+        Usage.parse(meta.get("usage")),
+        _text(meta.get("model")),
+    )
+
+
+def read_error(value: Any) -> ErrorPayload | None:
+    """The error that a server tells, however badly; None where it tells none."""
+    try:
+        return parse_error(value)
+    except (KeyError, TypeError):
+        return own_error("failed", "The server failed, and does not say how.")
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _count(value: Any) -> int:

@@ -3,6 +3,7 @@
 import pytest
 
 from backend.cli.arguments import MAX_WORKERS, parse
+from backend.settings import Settings
 
 
 @pytest.mark.parametrize("arguments", [[], ["--demo"], ["--workers", "2"], ["--port", "0"]])
@@ -40,6 +41,18 @@ def test_what_makes_no_sense_is_refused(
         parse(arguments)
     assert ended.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+def test_a_client_waits_as_long_as_a_server_answers() -> None:
+    """The default of `ask --timeout` is that of ANSWER_TIMEOUT_S."""
+    assert parse(["ask", "Why?"]).timeout == Settings().answer_timeout_s
+
+
+@pytest.mark.parametrize("command", ["ask", "replay"])
+def test_thought_is_shown_unless_it_is_not_wanted(command: str) -> None:
+    """`--no-reasoning` is an option of both commands that show an answer."""
+    assert parse([command, "x"]).reasoning
+    assert not parse([command, "x", "--no-reasoning"]).reasoning
 
 
 def test_a_mistyped_command_is_told_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,6 +40,16 @@ async def ask(url: str, question: str, *options: str, **rest: Any) -> AsyncItera
         yield started
 
 
+@asynccontextmanager
+async def told(*options: str, **rest: Any) -> AsyncIterator[tuple[FakeBackend, Command]]:
+    """Run `ask` against a backend that has heard the question and has begun to answer."""
+    backend = FakeBackend()
+    async with backend.serving(), ask(backend.url, "Why?", *options, **rest) as asked:
+        await backend.heard("askQuestion")
+        await backend.start()
+        yield backend, asked
+
+
 # What it prints
 
 
@@ -125,6 +135,98 @@ async def test_it_needs_no_settings(server: Program) -> None:
     assert await output_of("ask", "Do you need settings?", env=env)
 
 
+# What a model thinks
+
+
+async def test_thought_stands_on_standard_error() -> None:
+    """The answer alone goes to standard output; what is thought stands beside it, plain."""
+    async with told() as (backend, asked):
+        await backend.think("Is it? ", "It is.\x1b[31m")
+        await asked.said("It is.", "err")
+        await backend.say("Because.")
+        await backend.end()
+        assert await asked.ended() == 0
+    assert asked.out == "Because."
+    assert asked.err == f"Question {backend.question_id} is accepted\nIs it? It is.[31m\n"
+
+
+async def test_thought_is_dimmed_on_a_terminal() -> None:
+    """On a terminal the answer begins on a line of its own below the dimmed thought."""
+    ours, theirs = pty.openpty()
+    try:
+        env = {"TERM": "xterm", "NO_COLOR": ""}
+        async with told(stdout=theirs, stderr=theirs, env=env) as (backend, asked):
+            await backend.think("It is.")
+            await backend.say("Because.")
+            await backend.end()
+            assert await asked.ended() == 0
+        shown = os.read(ours, 65_536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    _, _, behind = shown.partition("is accepted\r\n")
+    assert behind == "\x1b[2mIt is.\x1b[0m\r\nBecause.\r\n"
+
+
+async def test_thought_may_be_hidden() -> None:
+    """With --no-reasoning nothing is seen of it."""
+    async with told("--no-reasoning") as (backend, asked):
+        await backend.think("It is.")
+        await backend.say("Because.")
+        await backend.end()
+        assert await asked.ended() == 0
+    assert asked.out == "Because."
+    assert asked.err == f"Question {backend.question_id} is accepted\n"
+
+
+async def test_json_has_the_thought_and_what_it_took() -> None:
+    """With --json the thought stands in the object, with tokens and model, and nowhere else."""
+    usage = {"inputTokens": 3, "outputTokens": 90, "reasoningTokens": 50}
+    async with told("--json") as (backend, asked):
+        await backend.think("It is.")
+        await backend.say("Because.")
+        await backend.end(usage=usage, model="gpt-6-luna")
+        assert await asked.ended() == 0
+    object_ = json.loads(asked.out)
+    assert (object_["text"], object_["reasoning"]) == ("Because.", "It is.")
+    assert (object_["usage"], object_["model"]) == (usage, "gpt-6-luna")
+    assert asked.err == f"Question {backend.question_id} is accepted\n"
+
+
+async def test_json_of_a_server_that_tells_nothing() -> None:
+    """What is not known is null, and a thought that nobody told of is empty."""
+    async with told("--json") as (backend, asked):
+        await backend.say("Because.")
+        await backend.end()
+        assert await asked.ended() == 0
+    object_ = json.loads(asked.out)
+    assert (object_["reasoning"], object_["usage"], object_["model"]) == ("", None, None)
+
+
+async def test_a_worker_that_dies_while_the_model_thinks() -> None:
+    """The next one thinks anew, which is told; the answer stands alone, and the exit code is 0."""
+    async with told() as (backend, asked):
+        await backend.think("Never")
+        await backend.start(attempt=2)
+        await backend.think("It is.")
+        await backend.say("Because.")
+        await backend.end()
+        assert await asked.ended() == 0
+    assert asked.out == "Because."
+    assert "Never\nThe answer broke off; it begins anew (attempt 2)\nIt is.\n" in asked.err
+
+
+async def test_ctrl_c_while_the_model_thinks() -> None:
+    """The answer is stopped, though there is none yet."""
+    async with told() as (backend, asked):
+        await backend.think("Is it?")
+        await asked.said("Is it?", "err")
+        asked.interrupt()
+        assert await asked.ended() == 130
+    assert asked.out == ""
+    assert asked.err.endswith("\nStopped.\n")
+
+
 # How it ends
 
 
@@ -146,6 +248,44 @@ async def test_how_the_model_ended_is_told(
         assert await asked.ended() == status
     assert word in asked.err
     assert "".join(answer_pieces(question, 40)).startswith(asked.out)
+
+
+@pytest.mark.parametrize(
+    ("reason", "remark"),
+    [
+        ("refusal", "The model refused."),
+        ("tool_calls", "The model wanted to call a tool, and has none here."),
+    ],
+)
+async def test_an_odd_ending_is_told(reason: str, remark: str) -> None:
+    """An answer that is none is exit code 0 all the same, with a line about it."""
+    async with told() as (backend, asked):
+        await backend.say("No.")
+        await backend.end(finishReason=reason)
+        assert await asked.ended() == 0
+    assert asked.out == "No."
+    assert asked.err.splitlines()[1:] == [remark]
+
+
+@pytest.mark.parametrize(("after_s", "again"), [(20, "; try again in 20 s"), (0, ""), (None, "")])
+async def test_when_to_try_again_is_told(after_s: int | None, again: str) -> None:
+    """Where the server says how long to wait, the error says it, too."""
+    error = {"code": "rate_limited", "message": "No.", "retryable": True, "retryAfterS": after_s}
+    async with told() as (backend, asked):
+        await backend.end("failed", error=error)
+        assert await asked.ended() == 1
+    assert asked.err.endswith(f"error: No. (rate_limited, {backend.question_id}{again})\n")
+
+
+async def test_a_failure_without_a_stream() -> None:
+    """The line that a server puts where old pages look for the answer is not printed as one."""
+    backend = FakeBackend()
+    error = {"code": "model_error", "message": "No.", "retryable": False}
+    backend.post_status, backend.posted = 500, {"output": "No.", "error": error}
+    async with backend.serving(), ask(backend.url, "Why?", "--no-stream") as asked:
+        assert await asked.ended() == 1
+    assert asked.out == ""
+    assert asked.err.startswith("error: No. (model_error, ")
 
 
 @pytest.mark.parametrize("options", [[], ["--no-stream"]])

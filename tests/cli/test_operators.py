@@ -10,14 +10,21 @@ import pytest
 import pytest_asyncio
 import socketio
 
+from backend.events import Ending, Entry, Usage
 from backend.payloads import new_question_id
+from backend.questions import question_key
+from backend.record import Record
+from backend.storage import connect
 from tests.fakes.command import command, output_of
 from tests.fakes.openai_endpoint import OpenAIEndpoint, answer_pieces
 from tests.fakes.programs import Program, RedisServer, free_port
+from tests.fakes.rig import STREAM, Rig, new_ask
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ENDLESS = "[[tokens=100000 interval_ms=10]]"
+ENDING = Ending("done", None, "stop", Usage(3, 90, 50), "gpt-6-luna")
+TOOK = {"inputTokens": 3, "outputTokens": 90, "reasoningTokens": 50}
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +39,34 @@ async def client(server: Program) -> AsyncIterator[socketio.AsyncSimpleClient]:
     async with socketio.AsyncSimpleClient() as client:
         await client.connect(server.url, transports=["websocket"])
         yield client
+
+
+@pytest.fixture
+def quiet_env(redis_of_commands: RedisServer) -> dict[str, str]:
+    """The same for a Redis without a server and a worker."""
+    return {"REDIS_URL": redis_of_commands.url.removesuffix("0") + "4"}
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def rig(quiet_env: dict[str, str]) -> AsyncIterator[Rig]:
+    """Somebody who writes answers there."""
+    async with connect(quiet_env["REDIS_URL"]) as storage:
+        yield Rig(storage)
+
+
+async def thinking(rig: Rig) -> tuple[Record, list[Entry]]:
+    """A question whose model has begun to think: its record, and its entries."""
+    record = Record.queued(new_ask(), STREAM, "0-0", "token").begun("worker", None)
+    await rig.raw.set(question_key(record.question_id), record.to_json())
+    thought = Entry(record.question_id, "", 1, 1, reasoning="It is.")
+    return record, await rig.write(Entry.start(record.question_id, 1), thought)
+
+
+async def concluded(rig: Rig, record: Record, entries: list[Entry]) -> None:
+    """Answer it, and end the answer."""
+    text = Entry(record.question_id, "Because.", 1, 2)
+    entries += await rig.write(text, Entry.end(record.question_id, 1, 3, ENDING))
+    await rig.closed(record, entries, ending=ENDING)
 
 
 async def ask(client: socketio.AsyncSimpleClient, question: str, topic: str = "Redis") -> str:
@@ -69,6 +104,51 @@ async def test_an_answer_is_read_again(
     told = json.loads(await output_of("replay", question_id, "--json", env=env))
     assert (told["text"], told["status"]) == (model.answer_to("What is kept?"), "done")
     assert told["questionId"] == question_id
+
+
+@pytest.mark.parametrize(("options", "thought"), [([], "It is.\n"), (["--no-reasoning"], "")])
+async def test_thought_is_read_again(
+    rig: Rig, quiet_env: dict[str, str], options: list[str], thought: str
+) -> None:
+    """What the model thought stands on standard error, unless it is not wanted."""
+    record, entries = await thinking(rig)
+    await concluded(rig, record, entries)
+    async with command("replay", record.question_id, *options, env=quiet_env) as replayed:
+        assert await replayed.ended() == 0
+    assert (replayed.out, replayed.err) == ("Because.", f"{thought}done\n")
+
+
+async def test_a_replay_in_json(rig: Rig, quiet_env: dict[str, str]) -> None:
+    """The object has the thought, the tokens and the model's name; before the end it has none."""
+    record, entries = await thinking(rig)
+    arguments = ("replay", record.question_id, "--json")
+    before = json.loads(await output_of(*arguments, env=quiet_env))
+    assert (before["text"], before["reasoning"]) == ("", "It is.")
+    assert (before["usage"], before["model"]) == (None, None)
+    await concluded(rig, record, entries)
+    object_ = json.loads(await output_of(*arguments, env=quiet_env))
+    assert (object_["text"], object_["reasoning"]) == ("Because.", "It is.")
+    assert (object_["usage"], object_["model"]) == (TOOK, "gpt-6-luna")
+
+
+async def test_thought_is_followed(rig: Rig, quiet_env: dict[str, str]) -> None:
+    """With --follow it is shown while the model thinks, and the answer behind it."""
+    record, entries = await thinking(rig)
+    async with command("replay", record.question_id, "--follow", env=quiet_env) as following:
+        await following.said("It is.", "err")
+        await concluded(rig, record, entries)
+        assert await following.ended() == 0
+    assert (following.out, following.err) == ("Because.", "It is.\ndone\n")
+
+
+async def test_what_answers_took_is_listed(rig: Rig, quiet_env: dict[str, str]) -> None:
+    """`questions --json` tells tokens and model where they are known, and null where not."""
+    unknown, _ = await thinking(rig)
+    known, entries = await thinking(rig)
+    await concluded(rig, known, entries)
+    told = {each["questionId"]: each for each in await listed(env=quiet_env)}
+    assert [told[known.question_id][name] for name in ("usage", "model")] == [TOOK, "gpt-6-luna"]
+    assert [told[unknown.question_id][name] for name in ("usage", "model")] == [None, None]
 
 
 async def test_a_failure_is_read_again(

@@ -12,6 +12,7 @@ from backend.client.connection import take_long_polls
 from backend.client.conversation import Conversation
 from backend.client.outcome import Outcome
 from backend.client.server import Server
+from backend.events import Usage
 from tests.fakes.rig import new_ask
 from tests.fakes.scripted_server import OK, ScriptedServer
 
@@ -23,12 +24,19 @@ class Spectator:
 
     def __init__(self) -> None:
         self.text = ""
+        self.thoughts = ""
         self.notes: list[str] = []
         self.attempts: list[int] = []
         self._changed = asyncio.Condition()
 
+    async def thought(self, text: str) -> None:
+        """Keep what the model thinks."""
+        async with self._changed:
+            self.thoughts += text
+            self._changed.notify_all()
+
     async def piece(self, text: str) -> None:
-        """Keep words."""
+        """Keep text."""
         async with self._changed:
             self.text += text
             self._changed.notify_all()
@@ -36,16 +44,21 @@ class Spectator:
     def begun_anew(self, attempt: int) -> None:
         """Keep the number of an attempt."""
         self.attempts.append(attempt)
-        self.text = ""
+        self.text = self.thoughts = ""
 
     def note(self, text: str) -> None:
         """Keep a note."""
         self.notes.append(text)
 
     async def read(self, text: str) -> None:
-        """Wait until these are the words so far."""
+        """Wait until this is the text so far."""
         async with asyncio.timeout(PATIENCE_S), self._changed:
             await self._changed.wait_for(lambda: self.text == text)
+
+    async def read_thought(self, text: str) -> None:
+        """Wait until this is what has been thought so far."""
+        async with asyncio.timeout(PATIENCE_S), self._changed:
+            await self._changed.wait_for(lambda: self.thoughts == text)
 
 
 class Talk:
@@ -94,6 +107,68 @@ async def answering() -> AsyncIterator[Talk]:
         await talk.server.say("One, ")
         await talk.view.read("One, ")
         yield talk
+
+
+@asynccontextmanager
+async def thinking() -> AsyncIterator[Talk]:
+    """A question whose model has begun to think."""
+    async with asked() as talk:
+        await talk.server.start()
+        await talk.server.think("Hm, ")
+        await talk.view.read_thought("Hm, ")
+        yield talk
+
+
+async def test_thought_stands_beside_the_answer() -> None:
+    """The view and the outcome get what the model thinks, apart from the text."""
+    async with thinking() as talk:
+        await talk.server.think("yes.")
+        await talk.server.say("One.")
+        await talk.server.end()
+        outcome = await talk.outcome()
+    assert (outcome.reasoning, outcome.text) == ("Hm, yes.", "One.")
+    assert (talk.view.thoughts, talk.view.text) == ("Hm, yes.", "One.")
+
+
+async def test_a_connection_that_is_lost_in_the_middle_of_thinking() -> None:
+    """The new one asks for what follows the last thought."""
+    async with thinking() as talk:
+        talk.server.drop()
+        assert (await talk.server.heard("resumeQuestion"))["after"] == "1-1"
+        await talk.server.think("yes.")
+        await talk.server.end()
+        outcome = await talk.outcome()
+    assert (outcome.reasoning, talk.view.thoughts) == ("Hm, yes.", "Hm, yes.")
+
+
+async def test_another_worker_thinks_anew() -> None:
+    """The thought of an attempt that broke off is replaced, and the view is told."""
+    async with thinking() as talk:
+        await talk.server.start(attempt=2)
+        await talk.server.think("Well.")
+        await talk.server.end()
+        outcome = await talk.outcome()
+    assert (outcome.reasoning, talk.view.thoughts, talk.view.attempts) == ("Well.", "Well.", [2])
+
+
+async def test_what_an_answer_took() -> None:
+    """The outcome has the tokens, as far as they are known, and the model's name."""
+    async with answering() as talk:
+        await talk.server.end(usage={"inputTokens": 3, "outputTokens": 0}, model="gpt-6-luna")
+        outcome = await talk.outcome()
+    assert (outcome.usage, outcome.model) == (Usage(3, 0), "gpt-6-luna")
+
+
+async def test_an_end_with_nonsense_in_it() -> None:
+    """What a server gets wrong about an end is left out; the end is one all the same."""
+    async with answering() as talk:
+        nonsense = {"usage": "many", "model": 4, "finishReason": [], "error": "a word"}
+        await talk.server.end("failed", **nonsense)
+        outcome = await talk.outcome()
+    assert (outcome.status, outcome.usage, outcome.model) == ("failed", None, None)
+    assert outcome.finish_reason is None
+    assert outcome.error
+    assert outcome.error["code"] == "failed"
 
 
 async def test_reads_on_behind_the_last_entry() -> None:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.client.inbox import MOST_WAITING, Chunk, Inbox, Lost
-from backend.client.reading import Reading, parse_chunk
+from backend.client.reading import Reading, parse_chunk, parse_ending
 from backend.errors import Expired
-from backend.events import Ending, Entry
+from backend.events import Ending, Entry, Usage
 from tests.fakes.rig import whole_answer
 
 OURS = "00000000-0000-4000-8000-000000000000"
@@ -18,6 +18,15 @@ OURS = "00000000-0000-4000-8000-000000000000"
 def chunks(*pieces: str, attempt: int = 1) -> list[Chunk]:
     """The chunks of a whole answer, as a server sends them."""
     return [Chunk(*entry.chunk()) for entry in whole_answer(OURS, *pieces, attempt=attempt)]
+
+
+def thinking(*thoughts: str, attempt: int = 1) -> list[Chunk]:
+    """The chunks of an answer whose model has only thought so far."""
+    entries = [
+        Entry.start(OURS, attempt),
+        *(Entry(OURS, "", attempt, n, reasoning=each) for n, each in enumerate(thoughts, 1)),
+    ]
+    return [Chunk(*entry.chunk()) for entry in entries]
 
 
 def read(*given: Chunk) -> Reading:
@@ -47,6 +56,26 @@ def test_a_new_attempt_begins_anew() -> None:
     assert (reading.text, reading.attempt) == ("One.", 2)
 
 
+def test_thought_is_no_part_of_the_answer() -> None:
+    """What the model thinks is folded beside the text."""
+    text = Chunk(*Entry(OURS, "Yes.", 1, 3).chunk())
+    reading = read(*thinking("Is it? ", "It is."), text)
+    assert (reading.reasoning, reading.text) == ("Is it? It is.", "Yes.")
+
+
+def test_thought_is_no_first_piece() -> None:
+    """The first piece is the first one of text, even where an empty one comes before it."""
+    reading = read(*thinking("Hm."), Chunk(*Entry(OURS, "", 1, 2).chunk()))
+    assert reading.first_piece_at is None
+    reading.take(Chunk(*Entry(OURS, "Yes.", 1, 3).chunk()))
+    assert reading.first_piece_at is not None
+
+
+def test_a_new_attempt_thinks_anew() -> None:
+    """The thought of an attempt that broke off is void."""
+    assert read(*thinking("Never."), *thinking("Hm.", attempt=2)).reasoning == "Hm."
+
+
 def test_a_hole_is_noticed() -> None:
     """A piece that is missing is no matter of luck."""
     start, _, two, _ = chunks("One, ", "two.")
@@ -54,9 +83,16 @@ def test_a_hole_is_noticed() -> None:
         read(start, two)
 
 
-def test_entries_are_what_the_server_has() -> None:
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry(OURS, "", 2, 3, id="1-1", reasoning="Hm."),
+        Entry.end(OURS, 2, 7, Ending("done", finish_reason="length")),
+        Entry.end(OURS, 2, 7, Ending("done", None, "stop", Usage(3, 90, 50), "gpt-6-luna")),
+    ],
+)
+def test_entries_are_what_the_server_has(entry: Entry) -> None:
     """An entry that went through a chunk is the same entry."""
-    entry = Entry.end(OURS, 2, 7, Ending("done", finish_reason="length"))
     assert parse_chunk(Chunk(*entry.chunk())) == entry
 
 
@@ -65,7 +101,29 @@ json_values = st.recursive(
     lambda values: st.lists(values) | st.dictionaries(st.text(), values),
     max_leaves=5,
 )
-keys = st.sampled_from(["questionId", "id", "attempt", "number", "status", "error", "finishReason"])
+ending_keys = st.sampled_from(["error", "finishReason", "usage", "model", "reasoning"])
+keys = st.sampled_from(["questionId", "id", "attempt", "number", "status"]) | ending_keys
+
+
+@given(st.dictionaries(ending_keys, json_values))
+def test_any_ending_is_an_ending(meta: dict[str, Any]) -> None:
+    """However wrong what an END tells is, it ends the answer; nothing of a wrong type is kept."""
+    ending = parse_ending({"status": "failed", **meta})
+    assert ending
+    assert ending.status == "failed"
+    assert isinstance(ending.error, dict | None)
+    assert isinstance(ending.usage, Usage | None)
+    assert isinstance(ending.finish_reason, str | None)
+    assert isinstance(ending.model, str | None)
+
+
+@given(json_values)
+def test_any_thought_is_text_or_none(reasoning: Any) -> None:
+    """What is no text counts as no thought; the entry stands all the same."""
+    meta = {"questionId": OURS, "id": "1-1", "attempt": 1, "number": 1, "reasoning": reasoning}
+    entry = parse_chunk(Chunk("", meta))
+    assert entry
+    assert entry.reasoning == (reasoning if isinstance(reasoning, str) else "")
 
 
 @given(st.dictionaries(keys, json_values), st.text())

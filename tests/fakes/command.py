@@ -68,6 +68,7 @@ async def command(
     *arguments: str,
     stdin: bytes | None = None,
     stdout: int = asyncio.subprocess.PIPE,
+    stderr: int = asyncio.subprocess.PIPE,
     directory: str | Path = TESTS,
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Command]:
@@ -82,7 +83,7 @@ async def command(
         cwd=directory,
         env={**clean, "PYTHONPATH": str(ROOT), **(env or {})},
         stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
-        stdout=stdout, stderr=asyncio.subprocess.PIPE,
+        stdout=stdout, stderr=stderr,
     )  # fmt: skip
     started = Command(process)
     if process.stdin and stdin is not None:

@@ -76,13 +76,18 @@ class ScriptedServer:
         for piece in pieces:
             await self._append(piece)
 
+    async def think(self, *thoughts: str) -> None:
+        """Go on with what the model thinks, which is no part of the answer."""
+        for thought in thoughts:
+            await self._append("", reasoning=thought)
+
     async def lose(self, piece: str) -> None:
         """Go on with a piece that gets lost on its way."""
         await self._append(piece, lost=True)
 
-    async def end(self, status: str = "done") -> None:
-        """End the answer."""
-        await self._append("END", status=status)
+    async def end(self, status: str = "done", **more: Any) -> None:
+        """End the answer; the END's meta carries `more` as well."""
+        await self._append("END", status=status, **more)
 
     async def emit(self, text: str, meta: Payload | None = None) -> None:
         """Send a chunk that stands in no stream."""
