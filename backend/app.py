@@ -10,37 +10,37 @@ from pathlib import Path
 
 from aiohttp import web
 
-from . import transport
-from .acknowledged import AcknowledgedDelivery
-from .answers import Answers
-from .archive import Archive
-from .attempts import Attempts
-from .cluster import refuse_cluster
-from .cross_origin import cross_origin
-from .delivery import Delivery, PlainDelivery
-from .exposition import PATH, Exposition, answering_for_worker
-from .garbage import keep_what_is_there
-from .history import History
-from .housekeeping import Housekeeping
-from .http_api import MAX_BODY_BYTES, HttpApi, express_manners
-from .identity import Identity, identity_of
-from .limits import AskLimits
 from .llm.base import Chain
 from .llm.model_lookup import warn_of_model
-from .loop_lag import LoopLag
-from .metrics import Metrics
-from .questions import Questions
-from .queue import WorkQueue
-from .reception import Reception
+from .protocol.stream_names import Streams
+from .runtime.event_loop_lag import LoopLag
+from .runtime.gc_tuning import keep_what_is_there
+from .runtime.metrics import Metrics
+from .runtime.task_groups import Parts
+from .server import engineio_fixes
+from .server.access import Reception
+from .server.acknowledged import AcknowledgedDelivery
+from .server.ask_limits import AskLimits
+from .server.auth import Identity, identity_of
+from .server.cors import cross_origin
+from .server.delivery import Delivery, PlainDelivery
+from .server.http_routes import MAX_BODY_BYTES, HttpApi, express_manners
+from .server.metrics_endpoint import PATH, Exposition, answering_for_worker
+from .server.question_service import Answers
+from .server.socket_events import Sockets
 from .settings import Settings
-from .sockets import Sockets
-from .stops import Stops
-from .storage import Storage, connect
-from .streams import Streams
-from .tail import Tail
-from .tasks import Parts
-from .worker import Worker
-from .writer import AnswerWriter
+from .store.archive import Archive
+from .store.cluster import refuse_cluster
+from .store.connection import Storage, connect
+from .store.records import Questions
+from .store.retention import Housekeeping
+from .store.stop_signals import Stops
+from .store.stream_history import History
+from .store.stream_tail import Tail
+from .store.work_queue import WorkQueue
+from .worker.attempts import Attempts
+from .worker.worker import Worker
+from .worker.writer import AnswerWriter
 
 ChainLoader = Callable[[Settings], Awaitable[Chain]]
 Connector = Callable[[str], Storage]
@@ -163,7 +163,7 @@ def create_app(
         settings,
     )
     http = HttpApi(backend.answers, reception, backend.delivery, settings, backend.metrics)
-    sio = transport.create_socket_server(
+    sio = engineio_fixes.create_socket_server(
         cors_origins=settings.origins or "*", max_message_bytes=settings.max_message_bytes
     )
     sockets = Sockets(sio, backend.answers, reception, backend.delivery, settings, backend.metrics)
@@ -205,7 +205,7 @@ def create_app(
     app[DRAIN] = drain_parts
     app.cleanup_ctx.append(run_parts)
     app.on_shutdown.append(close_readers)  # readers first, then the sockets below them
-    transport.attach(sio, app)
+    engineio_fixes.attach(sio, app)
     return app
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from backend.embedded_redis import embedded_redis
-from backend.storage import Storage, connect
+from backend.store.connection import Storage, connect
+from backend.store.embedded_redis import embedded_redis
 from tests.fakes.openai_endpoint import OpenAIEndpoint
 from tests.fakes.programs import RedisServer
 

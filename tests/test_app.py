@@ -10,11 +10,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from backend.app import PARTS, create_app, drain, load_configured_chain, run_worker
-from backend.embedded_redis import embedded_redis
 from backend.llm.base import Chain, Finish
+from backend.runtime.task_groups import Parts
 from backend.settings import Settings
-from backend.storage import Storage
-from backend.tasks import Parts
+from backend.store.connection import Storage
+from backend.store.embedded_redis import embedded_redis
 
 Client = TestClient[web.Request, web.Application]
 

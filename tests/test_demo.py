@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from langchain_core.messages import HumanMessage
 
-from backend.embedded_redis import embedded_redis
 from backend.llm.base import Finish, Piece
 from backend.llm.demo_model import DemoModel, demo_chain
 from backend.llm.langchain_model import ModelChain
-from backend.storage import Client, Storage
-from backend.tasks import cancel
+from backend.runtime.task_groups import cancel
+from backend.store.connection import Client, Storage
+from backend.store.embedded_redis import embedded_redis
 from tests.fakes.rig import PATIENCE_S, is_quiet
 
 LONG_MS = 60_000  # longer than a test may take

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from .. import __version__
-from ..events import Status
+from ..protocol.entries import Status
 
 MAX_WORKERS = 64  # processes; more belong on other machines
 

@@ -6,14 +6,14 @@ import os
 import sys
 from argparse import Namespace
 
-from ..client.connection import take_long_polls
-from ..client.conversation import Conversation
-from ..client.outcome import Outcome
-from ..client.post import Posting
-from ..client.server import Server
-from ..errors import ErrorPayload
-from ..payloads import Ask, new_question_id
+from ..protocol.errors import ErrorPayload
+from ..protocol.requests import Ask, new_question_id
 from ..settings import SettingsError
+from .client.connection import take_long_polls
+from .client.conversation import Conversation
+from .client.outcome import Outcome
+from .client.post import Posting
+from .client.server import Server
 from .console import (
     BEGUN_ANEW,
     FAILED,

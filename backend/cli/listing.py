@@ -5,10 +5,10 @@ import time
 from argparse import Namespace
 from collections.abc import Iterable
 
-from ..recent import recent_questions
-from ..record import Record
+from ..protocol.record import Record
+from ..protocol.stream_names import Streams
 from ..settings import Settings
-from ..streams import Streams
+from ..store.recent_questions import recent_questions
 from .console import OK, harmless, remark, say
 from .environment import read_settings, require
 from .stored import looking, run_look

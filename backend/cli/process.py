@@ -11,16 +11,16 @@ from typing import Any
 
 import uvloop
 
-from .. import logs
-from ..garbage import keep_what_is_there, look_seldom
+from ..runtime import logging_setup
+from ..runtime.gc_tuning import keep_what_is_there, look_seldom
+from ..runtime.task_groups import cancel
 from ..settings import Settings
-from ..tasks import cancel
 from .console import OK, say
 
 
 def run_process(main: Coroutine[Any, Any, None], settings: Settings) -> int:
     """Run a server or a worker to its end; returns the exit code."""
-    logs.configure(settings.log_format, settings.log_level)
+    logging_setup.configure(settings.log_format, settings.log_level)
     _raise_open_files()
     look_seldom()
     keep_what_is_there()
@@ -31,8 +31,8 @@ def run_process(main: Coroutine[Any, Any, None], settings: Settings) -> int:
 
 def announce(text: str) -> None:
     """Say what a process has come to: in its log, where programs read that."""
-    if logs.are_json():
-        logs.logger.info("%s", text)
+    if logging_setup.are_json():
+        logging_setup.logger.info("%s", text)
     else:
         say(text)
 

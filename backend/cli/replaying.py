@@ -4,17 +4,17 @@ import json
 from argparse import Namespace
 from contextlib import aclosing
 
-from .. import payloads
 from ..app import Backend, load_configured_chain
-from ..archive import Archive
-from ..errors import InvalidRequest
-from ..events import entry_order
-from ..fold import Transcript
-from ..history import History
-from ..record import Record
+from ..protocol import requests
+from ..protocol.entries import entry_order
+from ..protocol.errors import InvalidRequest
+from ..protocol.record import Record
+from ..protocol.transcript import Transcript
+from ..runtime.task_groups import Parts
 from ..settings import Settings, SettingsError
-from ..storage import connect
-from ..tasks import Parts
+from ..store.archive import Archive
+from ..store.connection import connect
+from ..store.stream_history import History
 from .console import BEGUN_ANEW, OK, complain, remark, say
 from .environment import read_settings, require
 from .screen import Screen
@@ -26,7 +26,7 @@ BEHIND_ALL = f"{2**64 - 1}-{2**64 - 1}"  # no entry id is higher
 def replay(options: Namespace) -> int:
     """Print an answer as far as it stands, or with --follow to its end."""
     try:
-        question_id = payloads.parse_stop({"questionId": options.id})
+        question_id = requests.parse_stop({"questionId": options.id})
     except InvalidRequest as exc:
         raise SettingsError(str(exc)) from None
     settings = read_settings()

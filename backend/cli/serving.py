@@ -9,13 +9,13 @@ from pathlib import Path
 from aiohttp import web
 
 from ..app import PARTS, create_app, drain
-from ..listening import make_runner
 from ..llm.base import Chain
-from ..page import create_page
+from ..server.runner import make_runner
+from ..server.static_page import create_page
 from ..settings import Settings, SettingsError
-from ..supervisor import supervised
 from .environment import read_settings, require, require_model
 from .process import announce, run_process, signals, until_first
+from .worker_processes import supervised
 
 # Connections get so long to end by themselves; answers have had their grace before.
 CONNECTION_GRACE_S = 1.0
@@ -66,8 +66,8 @@ async def _serve(settings: Settings, options: Namespace) -> None:
 
 def _demo_app(settings: Settings) -> web.Application:
     """The same application around an embedded Redis and the demo's model."""
-    from ..embedded_redis import embedded_redis  # imports fakeredis
     from ..llm.demo_model import demo_chain  # imports LangChain
+    from ..store.embedded_redis import embedded_redis  # imports fakeredis
 
     async def load_chain(settings: Settings) -> Chain:
         return demo_chain()

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from ..errors import Expired, StorageUnavailable
-from ..questions import Questions
+from ..protocol.errors import Expired, StorageUnavailable
 from ..settings import Settings
-from ..storage import Storage, answering_within, connect
+from ..store.connection import Storage, answering_within, connect
+from ..store.records import Questions
 from .console import FAILED, UNREACHABLE, complain
 
 LOOK_WITHIN_S = 10.0  # Redis is given so long for a whole look

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..events import Usage
+from ..protocol.entries import Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx2  # what the OpenAI client is built on; it comes with that
 from aiohttp import ClientResponse
 
-from ..errors import ModelError
+from ..protocol.errors import ModelError
 from .decompression import CompressedResponse, decompressor_for
 
 # Of one response, as it comes over the wire, and once more of what it stands for if it is

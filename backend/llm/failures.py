@@ -15,7 +15,7 @@ import aiohttp
 import openai
 from aiohttp.http_exceptions import HttpProcessingError
 
-from ..errors import (
+from ..protocol.errors import (
     ContextTooLong,
     CreditExhausted,
     KeyRefused,

@@ -10,7 +10,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_core.runnables import Runnable
 
-from ..errors import (
+from ..protocol.errors import (
     EmptyAnswer,
     ModelError,
     ModelFailure,

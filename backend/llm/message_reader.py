@@ -6,7 +6,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 
-from ..events import Usage
+from ..protocol.entries import Usage
 from .base import Finish, Reasoning
 from .finish_reasons import MAX_MODEL_CHARS, as_word, finish_reason
 from .think_tags import ThinkTags

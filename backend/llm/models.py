@@ -13,7 +13,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
 from pydantic import ValidationError
 
-from ..pace import Pace
+from ..runtime.ticker import Pace
 from ..settings import NEEDS_PROVIDERS, Settings, SettingsError, parse_parameters
 from .bounded_response import HEADERS, bound
 from .chat_delta import THOUGHT

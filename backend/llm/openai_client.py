@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import httpx2
 import openai
 
-from ..pace import Pace
+from ..runtime.ticker import Pace
 from .chat_events import ChatEvents
 from .event_parts import Event
 from .event_stream import EventReader

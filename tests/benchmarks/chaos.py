@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 from redis.asyncio import Redis
 
-from backend import queue
+from backend.store import work_queue
 from tests.fakes.client import Answer, Client, Lost, Refused
 from tests.fakes.openai_endpoint import OpenAIEndpoint, expected_answer
 from tests.fakes.programs import TESTS, Program, RedisServer, free_port, program
@@ -189,10 +189,10 @@ async def left_behind(redis_url: str) -> dict[str, int]:
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S):
-                while await redis.xlen(queue.STREAM):
+                while await redis.xlen(work_queue.STREAM):
                     await asyncio.sleep(0.2)
-        pending = await redis.xpending(queue.STREAM, queue.GROUP)
-        return {"queued": await redis.xlen(queue.STREAM), "pending": pending["pending"]}
+        pending = await redis.xpending(work_queue.STREAM, work_queue.GROUP)
+        return {"queued": await redis.xlen(work_queue.STREAM), "pending": pending["pending"]}
 
 
 async def chaos(options: argparse.Namespace, directory: Path) -> bool:

@@ -25,7 +25,7 @@ from pathlib import Path
 from aiohttp import web
 from playwright.async_api import CDPSession, Page, Route
 
-from backend.page import create_page
+from backend.server.static_page import create_page
 from tests.fakes.chromium import chromium
 from tests.fakes.markdown import WORST, answer, pieces
 

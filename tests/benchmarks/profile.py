@@ -23,14 +23,14 @@ from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
 from backend.app import Backend, load_configured_chain
-from backend.events import Ending
-from backend.garbage import keep_what_is_there, look_seldom
 from backend.llm.langchain_model import ModelChain
 from backend.llm.models import load_chain
-from backend.payloads import Ask, new_question_id
+from backend.protocol.entries import Ending
+from backend.protocol.requests import Ask, new_question_id
+from backend.runtime.gc_tuning import keep_what_is_there, look_seldom
+from backend.runtime.task_groups import Parts
 from backend.settings import Settings
-from backend.storage import connect
-from backend.tasks import Parts
+from backend.store.connection import connect
 from tests.benchmarks.load import Load, run
 from tests.benchmarks.programs import (
     DidNotStart,

@@ -28,13 +28,13 @@ from typing import Any
 import aiohttp
 from redis.asyncio import Redis
 
-from backend import bulk
-from backend.archive import Archive, archive_key
-from backend.events import Ending, Entry
-from backend.payloads import Ask, new_question_id
-from backend.questions import Questions
-from backend.record import Record
-from backend.storage import Storage, connect
+from backend.protocol.entries import Ending, Entry
+from backend.protocol.record import Record
+from backend.protocol.requests import Ask, new_question_id
+from backend.store import batching
+from backend.store.archive import Archive, archive_key
+from backend.store.connection import Storage, connect
+from backend.store.records import Questions
 from tests.benchmarks.programs import fake_endpoint, free_port, raise_file_limit, redis_server
 from tests.fakes.client import Answer, Client
 from tests.fakes.openai_endpoint import answer_pieces, expected_answer
@@ -124,7 +124,7 @@ class Scene:
         archived = entries if ended else entries[:-PIECES_A_PAGE]
         for begin in range(0, len(archived), PIECES_A_PAGE):
             page = self._archive.page(question_id, archived[begin : begin + PIECES_A_PAGE])
-            await bulk.execute(self._redis, page)
+            await batching.execute(self._redis, page)
 
 
 def _foreign(number: int) -> Entry:

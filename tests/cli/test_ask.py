@@ -123,7 +123,7 @@ async def test_it_starts_without_what_a_server_needs() -> None:
     code = (
         "import sys, backend.cli.asking;"
         "print([name for name in ('langchain_core', 'openai', 'fakeredis',"
-        " 'backend.storage', 'backend.app') if name in sys.modules])"
+        " 'backend.store.connection', 'backend.app') if name in sys.modules])"
     )
     run = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=subprocess.PIPE)
     assert (await run.communicate())[0] == b"[]\n"

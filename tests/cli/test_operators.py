@@ -10,11 +10,11 @@ import pytest
 import pytest_asyncio
 import socketio
 
-from backend.events import Ending, Entry, Usage
-from backend.payloads import new_question_id
-from backend.questions import question_key
-from backend.record import Record
-from backend.storage import connect
+from backend.protocol.entries import Ending, Entry, Usage
+from backend.protocol.record import Record
+from backend.protocol.requests import new_question_id
+from backend.store.connection import connect
+from backend.store.records import question_key
 from tests.fakes.command import command, output_of
 from tests.fakes.openai_endpoint import OpenAIEndpoint, answer_pieces
 from tests.fakes.programs import Program, RedisServer, free_port

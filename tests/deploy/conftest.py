@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from backend.page import FRONTEND
+from backend.server.static_page import FRONTEND
 from tests.fakes.nginx import Nginx
 from tests.fakes.programs import free_port
 

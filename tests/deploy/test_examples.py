@@ -15,8 +15,8 @@ import yaml  # type: ignore[import-untyped]  # its types are a package of their 
 
 from backend.cli.arguments import parse
 from backend.cli.serving import CONNECTION_GRACE_S
-from backend.queue import STREAM
 from backend.settings import Settings
+from backend.store.work_queue import STREAM
 from tests.fakes.programs import ROOT, need
 
 DEPLOY = ROOT / "deploy"

@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from backend.page import FRONTEND, PACKAGES, create_page
+from backend.server.static_page import FRONTEND, PACKAGES, create_page
 from tests.fakes.nginx import EXAMPLE, Nginx
 from tests.fakes.programs import RedisServer, program
 

@@ -8,8 +8,8 @@ from aiohttp import web
 from playwright.async_api import Browser, BrowserContext, Page, expect
 from redis.asyncio import Redis
 
-from backend.page import create_page, socket_io_client_file
-from backend.storage import Client
+from backend.server.static_page import create_page, socket_io_client_file
+from backend.store.connection import Client
 from tests.e2e.pages import open_page, opened_context
 from tests.fakes.chromium import CHROMIUM, chromium
 from tests.fakes.fake_backend import FakeBackend

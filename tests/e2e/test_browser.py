@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
-from backend.page import socket_io_client_file, socket_io_client_url
+from backend.server.static_page import socket_io_client_file, socket_io_client_url
 from tests.e2e.pages import (
     QUESTION,
     TIMEOUT,

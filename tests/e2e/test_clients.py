@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from backend.storage import Client
+from backend.store.connection import Client
 from tests.e2e.conftest import API_KEY
 from tests.fakes.openai_endpoint import LEAK_MARKER, OpenAIEndpoint
 from tests.fakes.programs import Program, RedisServer, program, run_client

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backend.storage import Client
+from backend.store.connection import Client
 from tests.fakes.openai_endpoint import OpenAIEndpoint, answer_pieces
 from tests.fakes.programs import Program, run_client, talking
 

@@ -20,7 +20,7 @@ from playwright.async_api import (
     expect,
 )
 
-from backend.page import PACKAGES, create_page
+from backend.server.static_page import PACKAGES, create_page
 from tests.e2e.hostile import ADDRESSES, HTML, LINKS, PLACES, WHOLE
 from tests.fakes.chromium import CHROMIUM, chromium
 from tests.fakes.markdown import answer, pieces

@@ -17,7 +17,7 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 import pytest_asyncio
 
-from backend.metrics import PREFIX
+from backend.runtime.metrics import PREFIX
 from tests.fakes.client import Answer, Refused
 from tests.fakes.programs import ROOT, Program, RedisServer, free_port
 from tests.fakes.scrape import Scrape, scrape

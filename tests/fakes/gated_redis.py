@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from backend.storage import Client
+from backend.store.connection import Client
 
 Step = Callable[[str], Awaitable[None]]
 

@@ -6,25 +6,25 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
-from backend.answers import Answers
-from backend.archive import Archive
-from backend.attempts import Attempts
-from backend.delivery import PlainDelivery
-from backend.events import BEGINNING, Ending, Entry
-from backend.history import History
-from backend.identity import TakenAtTheirWord
-from backend.limits import AskLimits
-from backend.metrics import Metrics
-from backend.payloads import Ask, new_question_id
-from backend.questions import Questions
-from backend.reception import Reception
-from backend.record import Record
+from backend.protocol.entries import BEGINNING, Ending, Entry
+from backend.protocol.record import Record
+from backend.protocol.requests import Ask, new_question_id
+from backend.protocol.stream_names import Streams
+from backend.runtime.metrics import Metrics
+from backend.server.access import Reception
+from backend.server.ask_limits import AskLimits
+from backend.server.auth import TakenAtTheirWord
+from backend.server.delivery import PlainDelivery
+from backend.server.question_service import Answers
 from backend.settings import Settings
-from backend.stops import Stops
-from backend.storage import Storage
-from backend.streams import Streams
-from backend.tail import Feed, Tail
-from backend.writer import AnswerWriter
+from backend.store.archive import Archive
+from backend.store.connection import Storage
+from backend.store.records import Questions
+from backend.store.stop_signals import Stops
+from backend.store.stream_history import History
+from backend.store.stream_tail import Feed, Tail
+from backend.worker.attempts import Attempts
+from backend.worker.writer import AnswerWriter
 from tests.fakes.gated_redis import GatedRedis
 
 STREAM = "OPENAI_STREAM"

@@ -6,7 +6,7 @@ from aiohttp import ClientSession
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from backend.metrics import PREFIX, Metrics
+from backend.runtime.metrics import PREFIX, Metrics
 
 
 class Scrape:

@@ -13,9 +13,9 @@ from typing import Any
 from aiohttp import ClientSession, ClientWebSocketResponse, web
 
 from backend.app import create_app
-from backend.embedded_redis import embedded_redis
 from backend.llm.base import Chain, Finish
 from backend.settings import Settings
+from backend.store.embedded_redis import embedded_redis
 
 PATIENCE_S = 10.0  # all that is waited for comes soon; this is for machines under load
 

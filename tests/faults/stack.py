@@ -14,9 +14,9 @@ import aiohttp
 import psutil  # type: ignore[import-untyped]  # it ships no types
 from redis.asyncio import Redis
 
-from backend.events import Entry
-from backend.fold import Transcript
-from backend.queue import GROUP, STREAM
+from backend.protocol.entries import Entry
+from backend.protocol.transcript import Transcript
+from backend.store.work_queue import GROUP, STREAM
 from tests.fakes.client import PATIENCE_S, Answer, Client
 from tests.fakes.openai_endpoint import OpenAIEndpoint, Script
 from tests.fakes.programs import Program, RedisServer, program

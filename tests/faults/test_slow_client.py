@@ -9,7 +9,7 @@ import aiohttp
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
-from backend.events import Ending, Entry
+from backend.protocol.entries import Ending, Entry
 from tests.fakes.client import Answer, Client
 from tests.faults.stack import Stack
 

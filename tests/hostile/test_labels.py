@@ -10,10 +10,10 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from backend.app import create_app
-from backend.embedded_redis import embedded_redis
-from backend.events import end_label, start_label
 from backend.llm.base import Chain, Finish
+from backend.protocol.entries import end_label, start_label
 from backend.settings import Settings
+from backend.store.embedded_redis import embedded_redis
 from tests.fakes.client import Client
 from tests.fakes.programs import ROOT, need
 

@@ -14,11 +14,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from backend.errors import ModelError
 from backend.llm import bounded_response
 from backend.llm.bounded_response import HEADERS, bound
 from backend.llm.decompression import CompressedResponse
 from backend.llm.openai_client import EventClient
+from backend.protocol.errors import ModelError
 
 PATIENCE_S = 10.0
 PIECES_READY = 1_000

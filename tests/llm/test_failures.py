@@ -6,7 +6,8 @@ import httpx2
 import openai
 import pytest
 
-from backend.errors import (
+from backend.llm.failures import MAX_RETRY_AFTER_S, failure_of
+from backend.protocol.errors import (
     ContextTooLong,
     CreditExhausted,
     KeyRefused,
@@ -21,7 +22,6 @@ from backend.errors import (
     ParameterRefused,
     PolicyRefused,
 )
-from backend.llm.failures import MAX_RETRY_AFTER_S, failure_of
 
 WORDS = "what somebody asked, and sk-a-key"
 REQUEST = httpx2.Request("POST", "http://provider.example/v1")

@@ -15,7 +15,12 @@ from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from backend.errors import (
+from backend.llm.base import Finish, Piece, Reasoning
+from backend.llm.demo_model import DemoModel
+from backend.llm.langchain_model import BROKE_OFF, CALLS_TOOLS, OUT_OF_LENGTH, ModelChain
+from backend.llm.models import load_chain
+from backend.protocol.entries import Usage
+from backend.protocol.errors import (
     CreditExhausted,
     EmptyAnswer,
     KeyRefused,
@@ -26,11 +31,6 @@ from backend.errors import (
     ModelUnavailable,
     PolicyRefused,
 )
-from backend.events import Usage
-from backend.llm.base import Finish, Piece, Reasoning
-from backend.llm.demo_model import DemoModel
-from backend.llm.langchain_model import BROKE_OFF, CALLS_TOOLS, OUT_OF_LENGTH, ModelChain
-from backend.llm.models import load_chain
 from backend.settings import Settings
 from tests.fakes.openai_endpoint import LEAK_MARKER, OpenAIEndpoint, answer_pieces
 from tests.fakes.programs import free_port

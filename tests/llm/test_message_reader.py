@@ -6,9 +6,9 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import tool_call_chunk
 
-from backend.events import Usage
 from backend.llm.base import Finish, Reasoning
 from backend.llm.message_reader import MessageReader
+from backend.protocol.entries import Usage
 
 
 def chunk(content: Any = "", **others: Any) -> AIMessageChunk:

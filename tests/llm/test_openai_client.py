@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from backend.llm import event_stream, openai_client
 from backend.llm.event_parts import Incomplete
 from backend.llm.openai_client import EventClient
-from backend.pace import Pace
+from backend.runtime.ticker import Pace
 from tests.fakes.openai_endpoint import OpenAIEndpoint, answer_pieces
 
 Sdk = Callable[..., openai.AsyncOpenAI]

@@ -14,7 +14,10 @@ import pytest_asyncio
 from langchain.chat_models import init_chat_model
 from langchain_core.language_models import BaseChatModel
 
-from backend.errors import (
+from backend.llm.base import Finish, Piece, Reasoning
+from backend.llm.langchain_model import BROKE_OFF, CALLS_TOOLS, ModelChain
+from backend.protocol.entries import Usage
+from backend.protocol.errors import (
     EmptyAnswer,
     KeyRefused,
     ModelError,
@@ -24,9 +27,6 @@ from backend.errors import (
     ModelUnavailable,
     ModelUnknown,
 )
-from backend.events import Usage
-from backend.llm.base import Finish, Piece, Reasoning
-from backend.llm.langchain_model import BROKE_OFF, CALLS_TOOLS, ModelChain
 from tests.fakes.aimock import FIXTURES, aimock
 from tests.fakes.editing_relay import relaying
 

@@ -1,0 +1,4 @@
+"""What every process needs besides its work: tasks, the ticker, metrics, logging.
+
+May import protocol and settings.
+"""

@@ -1,0 +1,159 @@
+"""Delivery with acknowledgements: nothing is called received before it is."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+
+import pytest
+
+from backend.protocol.entries import BEGINNING
+from backend.protocol.record import Record
+from backend.protocol.requests import EVERYBODY
+from backend.server.acknowledged import SETTLES_PER_LEASE, AcknowledgedDelivery
+from backend.server.delivery import Receipt
+from backend.store.connection import Storage
+from backend.store.records import Questions
+from backend.store.work_queue import put
+from tests.fakes.rig import DONE, PATIENCE_S, in_background, new_ask, whole_answer
+
+pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
+
+STREAM = "OPENAI_STREAM:ann"
+GROUP = "OPENAI_STREAM_Grp_ann"
+LEASE_S = 0.02 * SETTLES_PER_LEASE
+
+
+class Site:
+    """A server's delivery, and a worker's hand on the user's stream."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.redis = storage.commands
+        self.questions = Questions(storage, 60)
+        self.delivery = AcknowledgedDelivery(
+            storage, self.questions, base="OPENAI_STREAM", keep_s=60, lease_s=LEASE_S
+        )
+
+    async def answered(self, *pieces: str) -> tuple[Record, list[str]]:
+        """A question of Ann's with its whole answer; returns the ids of the entries."""
+        ask = new_ask()
+        record = Record.queued(ask, STREAM, BEGINNING, "token", "ann")
+        await self.questions.create(record, put(ask.question_id, "token"))
+        ids = [
+            await self.redis.xadd(STREAM, entry.fields())
+            for entry in whole_answer(ask.question_id, *pieces)
+        ]
+        await self.questions.change(ask.question_id, lambda now: now.begun("worker", None))
+        closed = await self.questions.change(
+            ask.question_id, lambda now: now.closed("worker", DONE, ids[0], ids[-1])
+        )
+        return closed, ids
+
+    async def read(self, record: Record, ids: list[str], after: str | None = None) -> list[Receipt]:
+        """Hand these entries out to a client of Ann's; none is received yet."""
+        entries = whole_answer(record.question_id, *("x" * (len(ids) - 2)))
+        async with self.delivery.handout(record, "ann", after) as handout:
+            return [
+                await handout.deliver(dataclasses.replace(entry, id=entry_id))
+                for entry, entry_id in zip(entries, ids, strict=True)
+            ]
+
+    async def pending(self) -> list[str]:
+        """What Ann has not received."""
+        rows = await self.redis.xpending_range(STREAM, GROUP, "-", "+", 10_000)
+        return [row["message_id"] for row in rows]
+
+    async def becomes_pending(self, ids: list[str]) -> None:
+        """Wait until exactly these entries are pending."""
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.pending() != ids:  # noqa: ASYNC110  Redis tells nobody
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def site(storage: Storage) -> AsyncIterator[Site]:
+    """A delivery at work."""
+    site = Site(storage)
+    async with in_background(site.delivery.run()):
+        yield site
+
+
+def receive(receipts: list[Receipt]) -> None:
+    """Say that the client has these."""
+    for receipt in receipts:
+        assert receipt.received
+        receipt.received()
+
+
+async def test_an_entry_is_pending_until_it_is_received(site: Site) -> None:
+    """Delivered entries stand in the group until the client has them, one by one."""
+    record, ids = await site.answered("a", "b")
+    receipts = await site.read(record, ids)
+    assert await site.pending() == ids
+    receive(receipts[:2])
+    await site.becomes_pending(ids[2:])
+    receive(receipts[2:])
+    await site.becomes_pending([])
+
+
+async def test_what_is_read_again_is_marked(site: Site) -> None:
+    """The first reading is none of a second time, the next one is, received or not."""
+    record, ids = await site.answered("a", "b")
+    first = await site.read(record, ids)
+    receive(first[:2])
+    again = await site.read(record, ids)
+    assert [receipt.redelivered for receipt in first] == [False] * 4
+    assert [receipt.redelivered for receipt in again] == [True] * 4
+
+
+async def test_to_read_on_acknowledges_what_stands_before(site: Site) -> None:
+    """A client that names its place has received everything up to there."""
+    record, ids = await site.answered("a", "b")
+    await site.read(record, ids)
+    await site.read(record, ids, after=ids[1])
+    await site.becomes_pending(ids[2:])
+
+
+async def test_what_nobody_will_be_sent_is_settled(site: Site) -> None:
+    """Once the END was received, late entries of the same question do not stay pending."""
+    record, ids = await site.answered("a")
+    receive(await site.read(record, ids))
+    late = await site.redis.xadd(STREAM, whole_answer(record.question_id, "a")[1].fields())
+    odd = await site.redis.xadd(STREAM, {"note": "of another program"})
+    unread, unread_ids = await site.answered("b")
+    await site.read(unread, unread_ids)
+    assert {late, odd} < set(await site.pending())
+    await site.becomes_pending(unread_ids)
+
+
+async def test_groups_of_those_who_left_are_forgotten(site: Site) -> None:
+    """A server does not look after a user's group for ever; what is pending stays in Redis."""
+    record, ids = await site.answered("a")
+    await site.read(record, ids)
+    async with asyncio.timeout(PATIENCE_S):
+        while site.delivery._groups:  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0)
+    assert await site.pending() == ids
+
+
+async def test_what_belongs_to_somebody_else_is_only_read(site: Site) -> None:
+    """Another user, and a stream of the other mode, leave the group alone."""
+    record, _ = await site.answered("a")
+    (entry, *_) = whole_answer(record.question_id)
+    async with site.delivery.handout(record, EVERYBODY, None) as handout:
+        assert await handout.deliver(entry) == Receipt()
+    assert await site.redis.xinfo_groups(STREAM) == []
+
+
+async def test_ids_are_those_of_the_tutorial(site: Site) -> None:
+    """Ids that we make in this mode carry the original's prefix; a stream is its user's."""
+    assert site.delivery.new_question_id().startswith("Q-")
+    assert site.delivery.stream("q", "ann") == STREAM
+
+
+async def test_a_place_is_prepared(site: Site) -> None:
+    """Before the first question the group is there, and answers come after what is known."""
+    assert await site.delivery.prepare(STREAM) == BEGINNING
+    (group,) = await site.redis.xinfo_groups(STREAM)
+    assert group["name"] == GROUP
+    _, ids = await site.answered("a")
+    assert await site.delivery.prepare(STREAM) == ids[-1]
