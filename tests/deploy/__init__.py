@@ -1,1 +1,1 @@
-"""The examples in deploy/: what an operator copies works."""
+"""The examples in backend/deploy/: what an operator copies works."""

@@ -19,7 +19,7 @@ from backend.settings import Settings
 from backend.store.work_queue import STREAM
 from tests.fakes.programs import ROOT, need
 
-DEPLOY = ROOT / "deploy"
+DEPLOY = ROOT / "backend" / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 SETTINGS = {setting.name.upper() for setting in fields(Settings)}
 GRACE_S = Settings().shutdown_grace_s + CONNECTION_GRACE_S
@@ -252,7 +252,7 @@ def test_every_command_in_the_documents_is_one() -> None:
 
 
 def test_every_file_is_described() -> None:
-    """Nothing lies in deploy/ that its README does not know."""
+    """Nothing lies in backend/deploy/ that its README does not know."""
     text = (DEPLOY / "README.md").read_text("utf-8")
     for path in DEPLOY.rglob("*"):
         if path.is_file() and path.name not in ("README.md", "Dockerfile.dockerignore"):

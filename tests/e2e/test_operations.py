@@ -25,7 +25,7 @@ from tests.faults.stack import SETTINGS, Stack, stack_of, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
+DASHBOARD = ROOT / "backend" / "deploy" / "grafana" / "dashboard.json"
 ENDLESS = "[[tokens=100000 interval_ms=10]]"
 HALF = "[[tokens=60 interval_ms=5 fault=stall_after:20 times=1]]"  # whole from the second on
 

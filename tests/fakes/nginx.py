@@ -13,7 +13,7 @@ import aiohttp
 
 from tests.fakes.programs import ROOT, START_TIMEOUT_S, STOP_TIMEOUT_S, free_port, need
 
-EXAMPLE = ROOT / "deploy" / "nginx.conf"
+EXAMPLE = ROOT / "backend" / "deploy" / "nginx.conf"
 
 # What stands around the example on a Debian machine, in as few words as will do.
 MAIN = """\

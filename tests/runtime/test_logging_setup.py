@@ -11,7 +11,7 @@ import pytest
 
 from backend.runtime import logging_setup
 
-BACKEND = Path(logging_setup.__file__).parent
+BACKEND = Path(logging_setup.__file__).parents[1]
 PRIVATE = "sk-nobody-may-see-this"
 METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
 
@@ -98,7 +98,7 @@ def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a setting the log is as readable as ever."""
     logging_setup.configure("text", "info")
     logging.getLogger("backend.worker.job").info("question %s done", "Q-1")
-    assert capsys.readouterr().err.endswith(" INFO backend.run question Q-1 done\n")
+    assert capsys.readouterr().err.endswith(" INFO backend.worker.job question Q-1 done\n")
 
 
 @pytest.mark.parametrize(
