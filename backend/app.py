@@ -93,7 +93,7 @@ class Backend:
             questions=questions,
             history=history,
             tail=self.tail,
-            attempts=attempts,
+            conclude=attempts.conclude,
             stops=stops,
             metrics=self.metrics,
         )

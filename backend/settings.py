@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from .protocol.networks import parse_networks
 from .protocol.stream_names import Streams
-from .server.client_address import parse_networks
 
 MIN_SECRET_BYTES = 32  # of a key for HS256: RFC 7518, section 3.2
 

@@ -1,4 +1,7 @@
-"""The command line: one module for each command, imported once it is known to be wanted."""
+"""The command line: one module for each command, imported once it is known to be wanted.
+
+Stands on app; may import everything but worker.
+"""
 
 import os
 import sys

@@ -1,4 +1,4 @@
 """The protocol between processes, as pure values: entries, records, requests, errors.
 
-Imports nothing of ours: no I/O, no clock but for the time in a record.
+May import nothing of ours: no I/O, no clock but for the time in a record.
 """

@@ -5,12 +5,13 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from ..protocol.errors import Unauthorized
+from ..protocol.networks import parse_networks
 from ..protocol.record import Record
 from ..protocol.requests import Ask
 from ..settings import Settings
 from .ask_limits import AskLimits, SocketLimits
 from .auth import Identity, Visitor
-from .client_address import UNKNOWN, client_address, parse_networks
+from .client_address import UNKNOWN, client_address
 from .question_service import Answers
 
 

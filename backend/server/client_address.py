@@ -3,17 +3,13 @@
 import ipaddress
 from collections.abc import Sequence
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from ..protocol.networks import Network
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 UNKNOWN = "unknown"  # such as the peer of a Unix socket
 IPV6_PREFIX = 64  # what one household or machine is given: its addresses count as one
 HOPS = 16  # proxies of ours between a client and us; what stands further left is not read
-
-
-def parse_networks(text: str) -> tuple[Network, ...]:
-    """Read addresses and networks, separated by commas; raises ValueError naming the wrong one."""
-    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def client_address(peer: str, forwarded_for: str, trusted: Sequence[Network]) -> str:

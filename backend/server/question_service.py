@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 from ..protocol.entries import Ending, Entry, entry_order
@@ -20,13 +20,16 @@ from ..store.records import Questions
 from ..store.stop_signals import Stops
 from ..store.stream_history import History, Place
 from ..store.stream_tail import Feed, Tail
-from ..worker.attempts import Attempts
 from .delivery import Delivery
 
 REQUEST_TIMEOUT_S = 1.8  # Redis is given so long to accept, find or mark a question
 STOP_TIMEOUT_S = 1.2  # a worker is given so long to end an answer before we do it ourselves
 RECENT_MS = 2_000  # what follows an id of this age is read from the stream, else from the archive
 IDLE_CHECK_S = 5.0  # a follower that hears nothing looks at the record this often
+
+
+# Ends a question that no worker answers, keeping what was said; returns its record then.
+Conclude = Callable[[str, Ending], Awaitable[Record]]
 
 
 class Answers:
@@ -39,7 +42,7 @@ class Answers:
         questions: Questions,
         history: History,
         tail: Tail,
-        attempts: Attempts,
+        conclude: Conclude,
         stops: Stops,
         metrics: Metrics | None = None,
     ) -> None:
@@ -47,7 +50,7 @@ class Answers:
         self._questions = questions
         self._history = history
         self._tail = tail
-        self._attempts = attempts
+        self._conclude = conclude
         self._stops = stops
         self._metrics = metrics or Metrics()
 
@@ -101,7 +104,7 @@ class Answers:
         ):
             return dataclasses.replace(record, status=ending.status, error=ending.error)
         async with answering_within(REQUEST_TIMEOUT_S):
-            return await self._attempts.conclude(question_id, Ending("stopped"))
+            return await self._conclude(question_id, Ending("stopped"))
 
     async def follow(self, record: Record, after: str | None = None) -> AsyncGenerator[Entry]:
         """Give the entries of an answer: those that stand behind `after`, then new ones.

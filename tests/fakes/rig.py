@@ -179,7 +179,7 @@ class Rig:
             questions=self.questions,
             history=self.history,
             tail=self.tail,
-            attempts=self.attempts,
+            conclude=self.attempts.conclude,
             stops=self.stops,
             metrics=self.metrics,
         )

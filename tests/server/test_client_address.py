@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.server.client_address import UNKNOWN, client_address, parse_networks
+from backend.protocol.networks import parse_networks
+from backend.server.client_address import UNKNOWN, client_address
 
 OURS = parse_networks("10.0.0.0/8, ::1")
 
