@@ -190,30 +190,6 @@ class Entry:
         except (KeyError, ValueError, TypeError, RecursionError):
             return None
 
-    def row(self) -> list[Any]:
-        """The short form of this entry, for a page of the archive."""
-        row: list[Any] = [self.id, self.attempt, self.number, self.text]
-        if self.ending:
-            row.append(_ending_fields(self.ending))
-        elif self.reasoning:
-            row.append({"reasoning": self.reasoning})
-        return row
-
-    @classmethod
-    def from_row(cls, question_id: str, row: list[Any]) -> "Entry":
-        """Read an entry of a page back; raises ValueError, TypeError or KeyError."""
-        entry_id, attempt, number, text, *rest = row
-        fields = rest[0] if rest else {}
-        if not isinstance(fields, dict):
-            raise TypeError("row")
-        reasoning = fields.get("reasoning", "")
-        types = [*map(type, (entry_id, attempt, number, text, reasoning))]
-        if types != [str, int, int, str, str]:
-            raise TypeError("row")
-        entry_order(entry_id)
-        ending = _parse_ending(fields) if "status" in fields else None
-        return cls(question_id, text, attempt, number, ending, entry_id, reasoning)
-
     def chunk(self, *, redelivered: bool = False) -> Chunk:
         """The arguments of the `chunk` event for this entry."""
         meta: ChunkMeta = {

@@ -32,7 +32,7 @@ _JSON_NAMES = {
     "lapses": "lapses",
     "released": "released",
     "owner": "owner",
-    "delivery": "delivery",
+    "job_token": "delivery",
     "stop": "stop",
     "cursor": "cursor",
     "asked_at_ms": "askedAt",
@@ -49,8 +49,8 @@ class Record:
     """What is known about a question, asked by `user_id`.
 
     `cursor` is an entry id that every entry of the answer comes after.
-    `delivery` is the token of the queue entry that asks for the answer; an
-    entry with another one asks for nothing. `owner` is the token of the
+    `job_token` is that of the job that asks for the answer; a job with another
+    one asks for nothing. `owner` is the token of the
     attempt that may write. `lapses` counts the attempts whose worker died; one
     that was handed over by a worker that shut down does not count. Times are
     Unix milliseconds.
@@ -67,7 +67,7 @@ class Record:
     lapses: int = 0
     released: bool = False
     owner: str = ""
-    delivery: str = ""
+    job_token: str = ""
     stop: bool = False
     cursor: str = BEGINNING
     asked_at_ms: int = 0
@@ -80,7 +80,7 @@ class Record:
 
     @classmethod
     def queued(
-        cls, ask: Ask, stream: str, cursor: str, delivery: str, user_id: str = EVERYBODY
+        cls, ask: Ask, stream: str, cursor: str, job_token: str, user_id: str = EVERYBODY
     ) -> "Record":
         """The record of a question that has just been asked."""
         return cls(
@@ -89,7 +89,7 @@ class Record:
             ask.question_id,
             stream,
             cursor=cursor,
-            delivery=delivery,
+            job_token=job_token,
             asked_at_ms=_now_ms(),
             user_id=user_id,
         )
@@ -103,14 +103,14 @@ class Record:
         """Whether this is the record of that very question."""
         return (self.topic, self.question) == (ask.topic, ask.question)
 
-    def begun(self, owner: str, delivery: str | None) -> "Record":
+    def begun(self, owner: str, job_token: str | None) -> "Record":
         """The next attempt, if this is written before anybody else's.
 
         `owner` is a token of this very attempt: seeing it again means that
         the attempt has begun already. An ended question stays as it is, and
         so does one that a queue entry repeats; None is no queue entry at all.
         """
-        if self.ended or self.owner == owner or delivery not in (None, self.delivery):
+        if self.ended or self.owner == owner or job_token not in (None, self.job_token):
             return self
         lapsed = self.status == "running" and not self.released
         return dataclasses.replace(

@@ -2,57 +2,58 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
 
 from ..protocol.entries import Ending, Entry, entry_order
 from ..protocol.errors import Expired, IdTaken
 from ..protocol.record import Record
 from ..protocol.requests import EVERYBODY, Ask
-from ..protocol.stream_names import is_own
+from ..protocol.stream_names import Streams
 from ..protocol.transcript import Fold
 from ..runtime.metrics import Metrics
 from ..store import work_queue
+from ..store.answer_log import NEWEST, AnswerLog
 from ..store.connection import answering_within, insist
 from ..store.records import Questions
-from ..store.stop_signals import Stops
-from ..store.stream_history import History, Place
-from ..store.stream_tail import Feed, Tail
-from .delivery import Delivery
+from ..store.stop_signals import StopSignals
+from ..store.stream_tail import Feed, StreamTail
 
 REQUEST_TIMEOUT_S = 1.8  # Redis is given so long to accept, find or mark a question
 STOP_TIMEOUT_S = 1.2  # a worker is given so long to end an answer before we do it ourselves
-RECENT_MS = 2_000  # what follows an id of this age is read from the stream, else from the archive
+STOP_LOOK_S = 0.1  # meanwhile the record is looked at this often, and with each entry
 IDLE_CHECK_S = 5.0  # a follower that hears nothing looks at the record this often
 
 
+# Makes the stream of an answer ready; returns the id of its newest entry.
+PrepareStream = Callable[[str], Awaitable[str]]
 # Ends a question that no worker answers, keeping what was said; returns its record then.
 Conclude = Callable[[str, Ending], Awaitable[Record]]
 
 
-class Answers:
-    """Questions as a server process sees them: through their records, the tail and the stream."""
+class QuestionService:
+    """Asks, finds, follows and stops questions, for every transport alike."""
 
     def __init__(
         self,
         *,
-        delivery: Delivery,
+        streams: Streams,
+        prepare: PrepareStream,
         questions: Questions,
-        history: History,
-        tail: Tail,
+        log: AnswerLog,
+        tail: StreamTail,
         conclude: Conclude,
-        stops: Stops,
-        metrics: Metrics | None = None,
+        stops: StopSignals,
+        metrics: Metrics,
     ) -> None:
-        self._delivery = delivery
+        self._streams = streams
+        self._prepare = prepare
         self._questions = questions
-        self._history = history
+        self._log = log
         self._tail = tail
         self._conclude = conclude
         self._stops = stops
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics
 
     async def check(self) -> None:
         """Raise StorageUnavailable unless a question could be accepted and followed now."""
@@ -70,15 +71,15 @@ class Answers:
         token = uuid.uuid4().hex
         async with answering_within(REQUEST_TIMEOUT_S):
             await self._tail.begun()
-            stream = self._delivery.stream(ask.question_id, user_id)
-            cursor = self._tail.position(stream) or await self._delivery.prepare(stream)
+            stream = self._streams.name(ask.question_id, user_id)
+            cursor = self._tail.position(stream) or await self._prepare(stream)
             stored = await self._questions.create(
                 Record.queued(ask, stream, cursor, token, user_id),
                 work_queue.put(ask.question_id, token),
             )
         if not stored.asks(ask):
             raise IdTaken
-        self._metrics.accepted.inc(stored.delivery == token)
+        self._metrics.accepted.inc(stored.job_token == token)
         return stored
 
     async def find(self, question_id: str) -> Record:
@@ -99,10 +100,10 @@ class Answers:
                 await self._stops.send(question_id)
         if record.ended:
             return record
-        if record.status == "running" and (
-            ending := await self._ending_within(STOP_TIMEOUT_S, record)
-        ):
-            return dataclasses.replace(record, status=ending.status, error=ending.error)
+        if record.status == "running":
+            ended = await self._ended_within(STOP_TIMEOUT_S, record)
+            if ended:
+                return ended
         async with answering_within(REQUEST_TIMEOUT_S):
             return await self._conclude(question_id, Ending("stopped"))
 
@@ -112,65 +113,58 @@ class Answers:
         Ends behind the END. Waits through outages of Redis. Raises Expired
         where entries are missing or the question has vanished.
         """
-        reading = _Reading(record, after)
+        reading = _Reading(record)
         await self._tail.begun()
-        await insist(lambda: self._place(reading))
-        while not reading.closed:
-            async for entry in self._catch_up(reading):
+        if after:
+            await insist(lambda: self._resume(reading, after))
+        while not reading.is_over:
+            async for entry in self._replay(reading):
                 yield entry
-            if record.ended and not reading.closed:
+            if record.ended and not reading.is_over:
                 raise Expired
-            position = reading.place.position
+            position = reading.position
             async with self._tail.subscribe(record.stream, record.question_id, position) as feed:
                 async for entry in self._live(reading, feed):
                     yield entry
 
-    async def _place(self, reading: "_Reading") -> None:
-        """Begin right behind `after`, if that is a recent entry of this answer.
+    async def _resume(self, reading: "_Reading", after: str) -> None:
+        """Begin right behind an entry of the current attempt.
 
-        Anybody else reads from the start of the answer and skips up to `after`.
+        An entry of an older one says nothing about where this one is; and behind what is no
+        entry of this answer nobody has been. Then the answer is read from its start, and what
+        stands up to that id is not shown.
         """
-        record, after = reading.record, reading.after
-        if after and (reading.has_own_stream or self._is_recent(after)):
-            entry = await self._history.entry(record.stream, after)
-            # One of an older attempt says nothing about where this one is.
-            if entry and (entry.question_id, entry.attempt) == (record.question_id, record.attempt):
-                reading.resume_behind(entry)
+        entry = await self._log.entry(reading.record, after)
+        if entry and entry.attempt == reading.record.attempt:
+            reading.resume_behind(entry)
+        else:
+            reading.skip_until(after)
 
-    async def _catch_up(self, reading: "_Reading", until: str = "+") -> AsyncIterator[Entry]:
-        """Give what stands in Redis, page by page, at the pace of whoever takes it."""
-        place = reading.place
-        place.from_archive = not reading.has_own_stream and not self._is_recent(place.position)
-        if place.from_archive:
-            record = await insist(lambda: self._questions.read(reading.record.question_id))
-            place.begin(record.attempt)
+    async def _replay(self, reading: "_Reading", until: str = NEWEST) -> AsyncIterator[Entry]:
+        """Give what stands in the log, at the pace of whoever takes it."""
         more = True
-        while more and not reading.closed:
-            entries, more = await insist(
-                lambda: self._history.advance(reading.record, place, until)
+        while more and not reading.is_over:
+            entries, reading.position, more = await insist(
+                lambda: self._log.read(reading.record, reading.position, until)
             )
             for entry in entries:
                 if reading.admits(entry):
                     yield entry
 
     async def _live(self, reading: "_Reading", feed: Feed) -> AsyncIterator[Entry]:
-        """Give what the feed brings, behind the little that came in before it began."""
-        if entry_order(feed.position) > entry_order(reading.place.position):
-            async for entry in self._catch_up(reading, feed.position):
+        """Give what the feed brings, behind the little that was written before it began."""
+        if entry_order(feed.position) > entry_order(reading.position):
+            async for entry in self._replay(reading, feed.position):
                 yield entry
-        while not reading.closed and not feed.overrun:
+        while not reading.is_over and not feed.overrun:
             entries = await feed.take(IDLE_CHECK_S)
             if not entries and not feed.overrun and await self._was_missed(reading):
                 return
             for entry in entries:
-                reading.place.position = entry.id
+                reading.position = entry.id
                 if reading.admits(entry):
                     yield entry
         self._metrics.overruns.inc(feed.overrun)
-
-    def _is_recent(self, entry_id: str) -> bool:
-        """Whether little can have been written since; ids begin with Redis's clock."""
-        return self._tail.clock_ms - entry_order(entry_id)[0] <= RECENT_MS
 
     async def _was_missed(self, reading: "_Reading") -> bool:
         """Whether the answer has ended without our seeing it, so that reading again may help.
@@ -180,47 +174,50 @@ class Answers:
         record = await insist(lambda: self._questions.read(reading.record.question_id))
         if not record.ended:
             return False
-        if reading.reread:
+        if reading.was_read_again:
             raise Expired
-        reading.reread = True
-        reading.place.position = reading.last_own_id
+        reading.was_read_again = True
         return True
 
-    async def _ending_within(self, seconds: float, record: Record) -> Ending | None:
-        """How an answer ends, if its END comes to stand in the stream in time."""
+    async def _ended_within(self, seconds: float, record: Record) -> Record | None:
+        """The record once it says that the answer has ended, if it does so in time."""
         with contextlib.suppress(TimeoutError, Expired):
-            async with asyncio.timeout(seconds), aclosing(self.follow(record)) as entries:
-                async for entry in entries:
-                    if entry.ending:
-                        return entry.ending
+            async with asyncio.timeout(seconds):
+                await self._tail.begun()
+                async with self._tail.subscribe(
+                    record.stream, record.question_id, record.cursor
+                ) as feed:
+                    while not (current := await self._questions.read(record.question_id)).ended:
+                        await feed.take(STOP_LOOK_S)  # the END comes shortly before the record
+                    return current
         return None
 
 
 class _Reading:
-    """Where one reader is in an answer; `last_own_id` is that of the last entry it was shown."""
+    """Where one reader is in an answer: `position` is the id up to which it has read."""
 
-    def __init__(self, record: Record, after: str | None) -> None:
+    def __init__(self, record: Record) -> None:
         self.record = record
-        self.after = after
-        self.place = Place(record.cursor, record.attempt)
-        self.last_own_id = record.cursor
-        self.has_own_stream = is_own(record.stream, record.question_id)
-        self.reread = False
+        self.position = record.cursor
+        self.was_read_again = False
         self._fold = Fold()
-        self._skip_until = entry_order(after) if after else (0, 0)
+        self._skipped = (0, 0)  # ids up to this one are not shown
 
     @property
-    def closed(self) -> bool:
+    def is_over(self) -> bool:
+        """Whether the END was read."""
         return self._fold.ending is not None
 
     def resume_behind(self, entry: Entry) -> None:
+        """Go on behind this entry of the current attempt."""
         self._fold = Fold(entry.attempt, entry.number + 1)
         self._fold.ending = entry.ending
-        self.place.position = self.last_own_id = entry.id
+        self.position = entry.id
+
+    def skip_until(self, entry_id: str) -> None:
+        """Show only what stands behind this id."""
+        self._skipped = entry_order(entry_id)
 
     def admits(self, entry: Entry) -> bool:
         """Whether this entry is to be shown next; raises Expired at a hole."""
-        if entry.question_id != self.record.question_id or not self._fold.admits(entry):
-            return False
-        self.last_own_id = entry.id
-        return entry_order(entry.id) > self._skip_until
+        return self._fold.admits(entry) and entry_order(entry.id) > self._skipped

@@ -16,10 +16,10 @@ from ..protocol.errors import Expired
 from ..protocol.record import Record
 from ..protocol.transcript import Transcript
 from ..runtime.metrics import Metrics
+from ..store.answer_log import AnswerLog
 from ..store.connection import Backoff, insist
 from ..store.records import Questions
-from ..store.stream_history import History
-from .draft import AnswerInProgress
+from .draft import Draft
 from .writer import AnswerWriter
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Attempt:
     """
 
     record: Record
-    answer: AnswerInProgress
+    draft: Draft
     start_id: str
     earlier: Transcript
 
@@ -52,20 +52,20 @@ class Attempts:
     def __init__(
         self,
         questions: Questions,
-        history: History,
+        log: AnswerLog,
         writer: AnswerWriter,
-        metrics: Metrics | None = None,
+        metrics: Metrics,
     ) -> None:
         self._questions = questions
-        self._history = history
+        self._log = log
         self._writer = writer
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics
 
-    async def open(self, question_id: str, delivery: str | None = None) -> Attempt | None:
-        """Begin the next attempt at a question, for a queue entry if `delivery` is given.
+    async def open(self, question_id: str, job_token: str | None = None) -> Attempt | None:
+        """Begin the next attempt at a question, for a job if its token is given.
 
         None where the question has ended, is not stored, has no stream to be
-        answered in, or is answered for another queue entry.
+        answered in, or is answered for another job.
         """
         owner = uuid.uuid4().hex
         before: Record | None = None
@@ -73,7 +73,7 @@ class Attempts:
         def begin(current: Record) -> Record:
             nonlocal before
             before = current
-            return current.begun(owner, delivery)
+            return current.begun(owner, job_token)
 
         try:
             record = await insist(lambda: self._questions.change(question_id, begin))
@@ -81,19 +81,18 @@ class Attempts:
             return None
         if record.owner != owner:
             return None
-        self._metrics.begun_anew(before or record, record)
-        answer = self._writer.open(record.stream, question_id, record.attempt)
+        self._metrics.restarted(before or record, record)
+        draft = self._writer.open(record.stream, question_id, record.attempt)
         try:
-            start_id = await answer.start()
+            start_id = await draft.start()
         except Expired:
             return None
         earlier = Transcript() if record.attempt == 1 else await self._earlier(record, start_id)
         if earlier.ending:
-            answer.abandon()
+            draft.abandon()
             await self._settle(record, earlier.ending, earlier.start_id, earlier.last_id)
             return None
-        answer.go_on()
-        return Attempt(record, answer, start_id, earlier)
+        return Attempt(record, draft, start_id, earlier)
 
     async def close(self, attempt: Attempt, ending: Ending, *, keep_earlier: bool = False) -> bool:
         """Write the END, and with `keep_earlier` before it what older attempts had said.
@@ -102,10 +101,10 @@ class Attempts:
         has ended with it: it has not where a newer attempt has begun meanwhile.
         """
         if keep_earlier and attempt.earlier.last_reasoning:
-            await attempt.answer.think(attempt.earlier.last_reasoning)
+            await attempt.draft.think(attempt.earlier.last_reasoning)
         if keep_earlier and attempt.earlier.last_words:
-            await attempt.answer.append(attempt.earlier.last_words)
-        end_id = await attempt.answer.end(ending)
+            await attempt.draft.append(attempt.earlier.last_words)
+        end_id = await attempt.draft.end(ending)
         return await self._settle(attempt.record, ending, attempt.start_id, end_id)
 
     async def conclude(self, question_id: str, ending: Ending) -> Record:
@@ -124,7 +123,7 @@ class Attempts:
 
     async def hand_over(self, attempt: Attempt) -> None:
         """Mark the question for another worker to begin anew at once."""
-        attempt.answer.abandon()
+        attempt.draft.abandon()
         owner = attempt.record.owner
         await self._change(attempt.record, lambda current: current.handed_over(owner))
 
@@ -146,7 +145,7 @@ class Attempts:
 
     async def _earlier(self, record: Record, start_id: str) -> Transcript:
         try:
-            return await insist(lambda: self._history.transcript(record, start_id))
+            return await insist(lambda: self._log.transcript(record, f"({start_id}"))
         except Expired:
             return Transcript()  # partly trimmed: no reader can show it any more
 

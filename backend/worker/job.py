@@ -1,7 +1,6 @@
-"""A run: one question in work, from its queue entry to its END, or to being cut short."""
+"""One job in work: a question, from its queue entry to its END, or to being interrupted."""
 
 import asyncio
-import functools
 import logging
 import time
 from contextlib import aclosing
@@ -10,27 +9,27 @@ from typing import Literal
 from ..llm.base import Chain, Finish, Reasoning
 from ..protocol.entries import Ending, entry_order
 from ..protocol.errors import AppError, EmptyAnswer, Interrupted, ModelTimeout, origin
+from ..runtime.background_tasks import cancel
 from ..runtime.metrics import Metrics
-from ..runtime.task_groups import cancel
 from ..settings import Settings
 from ..store.connection import insist
-from ..store.work_queue import Delivery, WorkQueue
+from ..store.work_queue import Job, WorkQueue
 from .attempts import Attempt, Attempts
 from .patience import Patience
 
 logger = logging.getLogger(__name__)
 
-CUT = "length"  # what providers call it
+TOO_LONG = "length"  # the finish reason of an answer that reached our limit, as providers call it
 
-Cut = Literal["stopped", "silent", "lost", "handed over"]
+Interruption = Literal["stopped", "silent", "lost", "handed over"]
 
 
-class Run:
-    """One question in work; `cut` ends the model's part of it from outside."""
+class JobRun:
+    """One job in work; `interrupt` ends the model's part of it from outside."""
 
     def __init__(
         self,
-        delivery: Delivery,
+        job: Job,
         *,
         settings: Settings,
         queue: WorkQueue,
@@ -38,30 +37,30 @@ class Run:
         chain: Chain,
         metrics: Metrics,
     ) -> None:
-        self.delivery = delivery
+        self.job = job
         self.attempt: Attempt | None = None  # once it has begun
         self._settings = settings
         self._queue = queue
         self._attempts = attempts
         self._chain = chain
         self._metrics = metrics
-        self._cut_by: Cut | None = None
+        self._interrupted_by: Interruption | None = None
         self._generation: asyncio.Task[Finish] | None = None
         self._timeout = ModelTimeout()
 
-    def cut(self, reason: Cut) -> None:
+    def interrupt(self, reason: Interruption) -> None:
         """End the model's part now. The first reason stands; asking again cancels again."""
-        self._cut_by = self._cut_by or reason
+        self._interrupted_by = self._interrupted_by or reason
         if self._generation:
             self._generation.cancel()
 
     async def work(self) -> None:
         """Answer the question, and take it off the queue if it is done with."""
-        question_id = self.delivery.question_id
+        question_id = self.job.question_id
         try:
-            self.attempt = await self._attempts.open(question_id, self.delivery.token)
+            self.attempt = await self._attempts.open(question_id, self.job.token)
             if self.attempt is None or await self._answer(self.attempt):
-                await insist(lambda: self._queue.finish(self.delivery.entry_id))
+                await insist(lambda: self._queue.finish(self.job.entry_id))
         except Exception as exc:
             # The entry stays pending: the question is tried again after a
             # lease, as after a crash, and ends as interrupted if that is no help.
@@ -72,11 +71,14 @@ class Run:
         if attempt.record.lapses >= self._settings.max_attempts:
             ending = Ending.failed(Interrupted())
             return await self._attempts.close(attempt, ending, keep_earlier=True)
-        if attempt.record.stop or self._cut_by == "stopped":
+        if attempt.record.stop or self._interrupted_by == "stopped":
             return await self._attempts.close(attempt, Ending("stopped"), keep_earlier=True)
         began = time.monotonic()
         self._count_waiting(attempt)
-        ending_or_none = await self._generate(attempt)
+        try:
+            ending_or_none = await self._generate(attempt)
+        finally:
+            self._count_first_text(attempt)
         if ending_or_none is None:
             return await self._give_up(attempt)
         if not await self._attempts.close(attempt, ending_or_none):
@@ -88,23 +90,26 @@ class Run:
         return True
 
     def _count_waiting(self, attempt: Attempt) -> None:
-        """Count how long the asker waits; the queue entry tells since when, by Redis's clock."""
-        asked_ms, _ = entry_order(self.delivery.entry_id)
+        """Count how long the job was queued; its entry tells since when, by Redis's clock."""
+        asked_ms, _ = entry_order(self.job.entry_id)
         if attempt.record.attempt == 1:
-            self._metrics.begun(asked_ms, attempt.answer.started_ms)
-        if not attempt.earlier.last_words:
-            first = functools.partial(self._metrics.first_piece, asked_ms)
-            attempt.answer.on_first_piece = first
+            self._metrics.started(asked_ms, attempt.draft.started_ms)
+
+    def _count_first_text(self, attempt: Attempt) -> None:
+        """Count how long the asker waited for text, if this attempt was the first to give any."""
+        asked_ms, _ = entry_order(self.job.entry_id)
+        if attempt.draft.first_text_ms and not attempt.earlier.last_words:
+            self._metrics.first_piece(asked_ms, attempt.draft.first_text_ms)
 
     async def _give_up(self, attempt: Attempt) -> bool:
         """Leave the question to another worker, or to the one that has taken it over."""
-        if self._cut_by == "lost":
-            attempt.answer.abandon()
+        if self._interrupted_by == "lost":
+            attempt.draft.abandon()
         else:
             await self._attempts.hand_over(attempt)
-            await insist(lambda: self._queue.release(self.delivery.entry_id))
+            await insist(lambda: self._queue.release(self.job.entry_id))
         number = attempt.record.attempt
-        logger.info("question %s: attempt %d %s", attempt.question_id, number, self._cut_by)
+        logger.info("question %s: attempt %d %s", attempt.question_id, number, self._interrupted_by)
         return False
 
     async def _generate(self, attempt: Attempt) -> Ending | None:
@@ -113,38 +118,38 @@ class Run:
         The model has a task of its own: to cancel it closes the connection to
         the provider and leaves this one free to write the END.
         """
-        if self._cut_by:
-            return self._cut_short()
+        if self._interrupted_by:
+            return self._interrupted()
         clock = asyncio.get_running_loop().time
         patience = Patience(self._settings, clock())
         generation = asyncio.create_task(self._write_pieces(attempt, patience))
         self._generation = generation
         try:
-            while not generation.done() and not self._cut_by:
+            while not generation.done() and not self._interrupted_by:
                 # The deadline moves with every piece, by this at the most.
                 left_s = min(patience.deadline - clock(), self._settings.model_idle_timeout_s)
                 await asyncio.wait({generation}, timeout=max(0.0, left_s))
                 if clock() >= patience.deadline and not generation.done():
                     self._timeout = patience.failure(clock())
-                    self.cut("silent")
+                    self.interrupt("silent")
         finally:
             await cancel([generation])
             self._generation = None
-        return self._cut_short() if self._cut_by else self._outcome(generation)
+        return self._interrupted() if self._interrupted_by else self._outcome(generation)
 
-    def _cut_short(self) -> Ending | None:
-        if self._cut_by == "silent":
+    def _interrupted(self) -> Ending | None:
+        if self._interrupted_by == "silent":
             return Ending.failed(self._timeout)
-        return Ending("stopped") if self._cut_by == "stopped" else None
+        return Ending("stopped") if self._interrupted_by == "stopped" else None
 
     def _outcome(self, generation: asyncio.Task[Finish]) -> Ending:
         try:
             finish = generation.result()
         except AppError as exc:
             why = exc.detail or type(exc).__name__
-            logger.warning("question %s: %s (%s)", self.delivery.question_id, exc.code, why)
+            logger.warning("question %s: %s (%s)", self.job.question_id, exc.code, why)
             return Ending.failed(exc)
-        self._metrics.spent(finish.usage, finish.model)
+        self._metrics.tokens_used(finish.usage, finish.model)
         return Ending("done", None, finish.reason, finish.usage, finish.model)
 
     async def _write_pieces(self, attempt: Attempt, patience: Patience) -> Finish:
@@ -166,13 +171,13 @@ class Run:
                 if isinstance(piece, Reasoning):
                     if thought := piece.text[:room_to_think]:
                         room_to_think -= len(thought)
-                        await attempt.answer.think(thought)
+                        await attempt.draft.think(thought)
                 elif isinstance(piece, str):
-                    await attempt.answer.append(piece[:room])
+                    await attempt.draft.append(piece[:room])
                     room -= len(piece)
                     if room < 0:
                         self._metrics.limit_hit("max_answer_chars")
-                        return Finish(CUT)
+                        return Finish(TOO_LONG)
                     patience.speaks()
                 elif room == settings.max_answer_chars:
                     raise EmptyAnswer(detail="no text")

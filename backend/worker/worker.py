@@ -1,7 +1,7 @@
 """A worker: takes questions from the queue and keeps the leases of those it has in work.
 
 Three tasks: intake takes new questions, the heartbeat renews leases and claims
-the questions of dead workers, and one listens for stops. Each question is a Run.
+the questions of dead workers, and one listens for stops. Each job is a JobRun.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ from collections.abc import Awaitable, Callable
 from redis.exceptions import ResponseError
 
 from ..llm.base import Chain
-from ..runtime import task_groups
+from ..runtime import background_tasks
+from ..runtime.background_tasks import BackgroundTasks
 from ..runtime.metrics import Metrics
-from ..runtime.task_groups import Parts
 from ..settings import Settings
 from ..store.connection import STORAGE_ERRORS, Backoff, insist
 from ..store.records import Questions
-from ..store.stop_signals import Stops
-from ..store.work_queue import RELEASED_IDLE_MS, Delivery, WorkQueue
+from ..store.stop_signals import StopSignals
+from ..store.work_queue import RELEASED_IDLE_MS, Job, WorkQueue
 from .attempts import Attempts
-from .job import Run
+from .job import JobRun
 
 HEARTBEATS_PER_LEASE = 10
 TAKE_AT_ONCE = 8  # questions a take; the rest is left to other workers
@@ -42,9 +42,9 @@ class Worker:
         queue: WorkQueue,
         questions: Questions,
         attempts: Attempts,
-        stops: Stops,
+        stops: StopSignals,
         load_chain: Callable[[], Awaitable[Chain]],
-        metrics: Metrics | None = None,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._queue = queue
@@ -52,11 +52,11 @@ class Worker:
         self._attempts = attempts
         self._stops = stops
         self._load_chain = load_chain
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics
         self._metrics.running.set_function(lambda: len(self._runs))
-        self._runs: dict[str, Run] = {}  # by the id of their queue entry
+        self._runs: dict[str, JobRun] = {}  # by the id of their queue entry
         self._works: dict[str, asyncio.Task[None]] = {}
-        self._taking: asyncio.Task[list[Delivery]] | None = None
+        self._taking: asyncio.Task[list[Job]] | None = None
         self._changed = asyncio.Event()  # a run has ended
         self._draining = False
         self._steady_since = float("inf")  # monotonic time of the first of unbroken heartbeats
@@ -66,14 +66,14 @@ class Worker:
         chain = await self._load_chain()
         await insist(self._queue.create_group)
         try:
-            async with Parts(
+            async with BackgroundTasks(
                 functools.partial(self._intake, chain),
                 functools.partial(self._heartbeat, chain),
                 self._listen_for_stops,
-            ) as parts:
-                await parts.fault()
+            ) as tasks:
+                await tasks.first_failure()
         finally:
-            await task_groups.cancel(self._works.values())
+            await background_tasks.cancel(self._works.values())
             await chain.aclose()
 
     async def drain(self, grace_s: float) -> None:
@@ -91,7 +91,7 @@ class Worker:
         except TimeoutError:
             logger.info("handing over %d questions", len(self._runs))
         for run in self._runs.values():
-            run.cut("handed over")
+            run.interrupt("handed over")
         try:
             async with asyncio.timeout(UNWIND_S):
                 await self._all_ended()
@@ -115,7 +115,7 @@ class Worker:
             except STORAGE_ERRORS as exc:
                 await self._recover(exc, backoff)
             finally:
-                await task_groups.cancel([self._taking])
+                await background_tasks.cancel([self._taking])
 
     async def _heartbeat(self, chain: Chain) -> None:
         beat_s = self._settings.lease_s / HEARTBEATS_PER_LEASE
@@ -135,16 +135,16 @@ class Worker:
     async def _renew(self) -> None:
         """Renew every lease, and find out what was lost or is to be stopped."""
         runs = list(self._runs.values())
-        await self._queue.renew([run.delivery.entry_id for run in runs])
+        await self._queue.renew([run.job.entry_id for run in runs])
         begun = [run for run in runs if run.attempt]
-        records = await self._questions.read_many(run.delivery.question_id for run in begun)
+        records = await self._questions.read_many(run.job.question_id for run in begun)
         for run, record in zip(begun, records, strict=True):
             if not run.attempt:
                 continue
             if record is None or record.owner != run.attempt.record.owner:
-                run.cut("lost")
+                run.interrupt("lost")
             elif record.stop:
-                run.cut("stopped")
+                run.interrupt("stopped")
 
     async def _claim(self, chain: Chain) -> None:
         """Take over what was handed over, and what dead workers have left.
@@ -173,29 +173,29 @@ class Worker:
     async def _listen_for_stops(self) -> None:
         async for question_id in self._stops.listen():
             for run in self._runs.values():
-                if run.delivery.question_id == question_id:
-                    run.cut("stopped")
+                if run.job.question_id == question_id:
+                    run.interrupt("stopped")
 
-    def _begin(self, deliveries: list[Delivery], chain: Chain) -> None:
+    def _begin(self, jobs: list[Job], chain: Chain) -> None:
         """Start to work on what the queue has given; on what came too late, others will."""
-        for delivery in deliveries:
-            if not self._draining and delivery.entry_id not in self._runs:
-                run = Run(
-                    delivery,
+        for job in jobs:
+            if not self._draining and job.entry_id not in self._runs:
+                run = JobRun(
+                    job,
                     settings=self._settings,
                     queue=self._queue,
                     attempts=self._attempts,
                     chain=chain,
                     metrics=self._metrics,
                 )
-                self._runs[delivery.entry_id] = run
-                self._works[delivery.entry_id] = asyncio.create_task(self._work(run))
+                self._runs[job.entry_id] = run
+                self._works[job.entry_id] = asyncio.create_task(self._work(run))
 
-    async def _work(self, run: Run) -> None:
+    async def _work(self, run: JobRun) -> None:
         try:
             await run.work()
         finally:
-            del self._runs[run.delivery.entry_id], self._works[run.delivery.entry_id]
+            del self._runs[run.job.entry_id], self._works[run.job.entry_id]
             self._changed.set()
 
     async def _next_change(self) -> None:

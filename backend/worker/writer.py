@@ -1,32 +1,21 @@
-"""Appends answers to the stream: one writer a process, which never has two writes under way.
+"""Writes answers to Redis: one writer a process, which never has two writes under way.
 
 What comes in during a write waits for the next, and shares it with the pieces
 of all other answers. A first piece therefore never waits for company, and a busy
 server needs fewer commands a piece. So that it is not as busy, writes also wait
-for the moments of a pace, at which the answers of a provider are read, too.
+for the ticks of a ticker, at which the answers of a provider are read, too.
 """
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain
 
 from ..protocol.entries import Entry
 from ..runtime.metrics import Metrics
-from ..runtime.ticker import Pace
-from ..store import batching
-from ..store.archive import Archive
-from ..store.batching import Command
+from ..runtime.ticker import Ticker
+from ..store.answer_log import Addition, append_entries
 from ..store.connection import Client, insist
-from .draft import AnswerInProgress
+from .draft import Draft
 
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What goes out in one write. It is sent again as it is until Redis has confirmed it."""
-
-    entries: list[tuple[AnswerInProgress, Entry]]
-    pages: list[tuple[AnswerInProgress, list[Entry]]]
+Batch = list[tuple[Draft, Entry]]  # what goes out in one write
 
 
 class AnswerWriter:
@@ -35,38 +24,24 @@ class AnswerWriter:
     def __init__(
         self,
         redis: Client,
-        archive: Archive,
         *,
         keep_s: float,
         retention_s: float,
+        metrics: Metrics,
         linger_s: float = 0.0,
-        metrics: Metrics | None = None,
     ) -> None:
         self._redis = redis
-        self._archive = archive
         self._keep_s = max(1, round(keep_s))
         self._retention_s = max(1, round(retention_s))
-        self._noted: dict[AnswerInProgress, None] = {}  # a set that keeps its order
-        self._pace = Pace(linger_s)
-        self._metrics = metrics or Metrics()
-        self.gathered = 0  # pieces since the last write: counted once for all of them
+        self._due: dict[Draft, None] = {}  # a set that keeps its order
+        self._ticker = Ticker(linger_s)
+        self._metrics = metrics
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
 
-    def open(self, stream: str, question_id: str, attempt: int) -> AnswerInProgress:
+    def open(self, stream: str, question_id: str, attempt: int) -> Draft:
         """Begin to write an attempt; nothing is sent yet."""
-        return AnswerInProgress(self, stream, question_id, attempt)
-
-    def note(self, answer: AnswerInProgress, *, urgent: bool = False) -> None:
-        """Remember that there is something to write; what is urgent goes at once."""
-        self._noted[answer] = None
-        self._wake.set()
-        if urgent:
-            self._hurry.set()
-
-    def forget(self, answer: AnswerInProgress) -> None:
-        """Drop what has not been sent of this answer."""
-        self._noted.pop(answer, None)
+        return Draft(stream, question_id, attempt, self._note)
 
     async def run(self) -> None:
         """Write until cancelled. What Redis did not take, or did not confirm, is sent again.
@@ -77,64 +52,54 @@ class AnswerWriter:
             await self._wake.wait()
             self._wake.clear()
             self._hurry.clear()
-            noted, self._noted = self._noted, {}
-            self._metrics.pieces.inc(self.gathered)
-            self.gathered = 0
-            batch = Batch(
-                [(answer, entry) for answer in noted for entry in answer.cut()],
-                [(answer, page) for answer in noted if (page := answer.page())],
-            )
-            if batch.entries or batch.pages:
+            if batch := self._take():
                 await self._write(batch)
                 await self._linger()
 
+    def _note(self, draft: Draft, is_urgent: bool) -> None:
+        """Remember that there is something to write; what is urgent goes at once."""
+        self._due[draft] = None
+        self._wake.set()
+        if is_urgent:
+            self._hurry.set()
+
+    def _take(self) -> Batch:
+        due, self._due = self._due, {}
+        batch: Batch = []
+        pieces = 0
+        for draft in due:
+            entries, gathered = draft.take()
+            pieces += gathered
+            batch += [(draft, entry) for entry in entries]
+        self._metrics.pieces.inc(pieces)  # counted once for all of them
+        return batch
+
     async def _linger(self) -> None:
-        """Let pieces gather until the next moment, unless something is urgent."""
-        if self._pace.interval_s and not self._hurry.is_set():
+        """Let pieces gather until the next tick, unless something is urgent."""
+        if self._ticker.interval_s and not self._hurry.is_set():
             loop = asyncio.get_running_loop()
-            moment = loop.call_at(self._pace.next_at(), self._hurry.set)
+            tick = loop.call_at(self._ticker.next_at(), self._hurry.set)
             try:
                 await self._hurry.wait()
             finally:
-                moment.cancel()
-            await asyncio.sleep(0)  # answers that are read at this moment go first
+                tick.cancel()
+            await asyncio.sleep(0)  # answers that are read at this tick go first
 
-    async def _write(self, batch: "Batch") -> None:
-        ids = await insist(lambda: self._send(batch))
-        for (answer, entry), entry_id in zip(batch.entries, ids, strict=True):
+    async def _write(self, batch: Batch) -> None:
+        """Write a batch; it is sent again as it is until Redis has confirmed it."""
+        retention_ms = 1000 * self._retention_s
+        additions = [
+            Addition(draft.stream, entry, max(0, draft.started_ms - retention_ms))
+            for draft, entry in batch
+        ]
+        ids = await insist(
+            lambda: append_entries(
+                self._redis, additions, keep_s=self._keep_s, retention_s=self._retention_s
+            )
+        )
+        for (draft, entry), entry_id in zip(batch, ids, strict=True):
             if entry_id is None:
-                answer.refused()
+                draft.refused()
             else:
-                answer.written(entry, entry_id)
-        for answer, page in batch.pages:
-            answer.paged(page)
-        self._metrics.entries.inc(len(batch.entries))
-
-    async def _send(self, batch: "Batch") -> list[str | None]:
-        """Write a batch; gives the ids of its entries, None for those that have no stream.
-
-        In one step, because a later entry must not stand before an earlier one that Redis
-        refused: readers would take that for a hole. A page that has no list to go to is
-        left out. It is but a copy.
-        """
-        replies = await batching.execute(self._redis, list(self._commands(batch)))
-        return replies[: len(batch.entries)]
-
-    def _commands(self, batch: "Batch") -> Iterator[Command]:
-        for answer, entry in batch.entries:
-            fields = chain.from_iterable(entry.fields().items())
-            yield "XADD", answer.stream, "*", *fields
-        for answer, page in batch.pages:
-            yield from self._archive.page(answer.question_id, page)
-            if not page[-1].ending:  # somebody else's END has perhaps shortened it
-                yield "EXPIRE", answer.stream, str(self._keep_s)
-        for answer, entry in batch.entries:
-            if entry.is_start or entry.ending:
-                yield from self._bounds(answer, self._retention_s if entry.ending else self._keep_s)
-
-    def _bounds(self, answer: AnswerInProgress, ttl_s: int) -> Iterator[Command]:
-        """Let a stream expire once nobody writes to it; trim it by the clock of its own ids."""
-        yield "EXPIRE", answer.stream, str(ttl_s)
-        if answer.started_ms:
-            oldest_ms = max(0, answer.started_ms - 1000 * self._retention_s)
-            yield "XTRIM", answer.stream, "MINID", str(oldest_ms)
+                draft.written(entry, entry_id)
+        self._metrics.entries.inc(len(batch))

@@ -3,7 +3,7 @@
 `python -m tests.benchmarks.resume` starts all that it needs, and prints two tables:
 
 one resume    of an answer that has ended, and of one in the middle, with more and more
-              entries of others between its pieces; with the archive and without
+              entries of others between its pieces
 the crowd     clients whose server is killed and started again resume at once, while
               the other server goes on with the answers of other people
 
@@ -31,8 +31,7 @@ from redis.asyncio import Redis
 from backend.protocol.entries import Ending, Entry
 from backend.protocol.record import Record
 from backend.protocol.requests import Ask, new_question_id
-from backend.store import batching
-from backend.store.archive import Archive, archive_key
+from backend.store.answer_log import log_key
 from backend.store.connection import Storage, connect
 from backend.store.records import Questions
 from tests.benchmarks.programs import fake_endpoint, free_port, raise_file_limit, redis_server
@@ -43,7 +42,6 @@ from tests.fakes.programs import ROOT, Program, program
 STREAM = "OPENAI_STREAM"
 PIECES = 200  # of an answer
 INTERVAL_MS = 50  # between two of them
-PIECES_A_PAGE = 20  # a second of them
 RETENTION_S = 3_600.0
 FOREIGN = (0, 10_000, 100_000)
 REPEATS = 5
@@ -64,8 +62,7 @@ class Cost:
 
     ms: float
     commands: Counter[str]
-    stream_entries: int
-    archive_entries: int
+    entries: int
     right: bool
 
 
@@ -79,7 +76,6 @@ class Scene:
     def __init__(self, storage: Storage, foreign: int) -> None:
         self._redis = storage.commands
         self._questions = Questions(storage, RETENTION_S)
-        self._archive = Archive(storage.commands, RETENTION_S)
         self._foreign = foreign
         self._ms = time.time_ns() // 1_000_000 - 5 * PIECES * INTERVAL_MS
 
@@ -97,7 +93,6 @@ class Scene:
         if ended:
             record = record.closed("worker", Ending("done"), entries[0].id, entries[-1].id)
         await self._questions.create(record, ("PING",))
-        await self._copy(ask.question_id, entries, ended=ended)
         return record, "".join(texts)
 
     async def _write(self, entries: list[Entry]) -> list[Entry]:
@@ -108,6 +103,7 @@ class Scene:
             self._ms += INTERVAL_MS
             written.append(dataclasses.replace(entry, id=f"{self._ms}-0"))
             rows.append((written[-1].id, entry.fields()))
+            await self._redis.xadd(log_key(STREAM, entry.question_id), *rows[-1][::-1])
             if number < gaps:
                 first, last = (self._foreign * n // gaps for n in (number, number + 1))
                 rows += [(f"{self._ms}-{n}", _foreign(n).fields())
@@ -118,13 +114,6 @@ class Scene:
                     pipe.xadd(STREAM, fields, id=entry_id)
                 await pipe.execute()
         return written
-
-    async def _copy(self, question_id: str, entries: list[Entry], *, ended: bool) -> None:
-        """Copy them to the archive, as a worker does; of a running answer not the last second."""
-        archived = entries if ended else entries[:-PIECES_A_PAGE]
-        for begin in range(0, len(archived), PIECES_A_PAGE):
-            page = self._archive.page(question_id, archived[begin : begin + PIECES_A_PAGE])
-            await batching.execute(self._redis, page)
 
 
 def _foreign(number: int) -> Entry:
@@ -142,13 +131,11 @@ async def one_resume(redis: Any, http: aiohttp.ClientSession, url: str, record: 
         while "that was it" not in (command := (await monitor.next_command())["command"]):
             commands.append(command)
     own = [words for each in commands if (words := each.split())[0] not in EVERYBODYS]
-    from_stream = [len(await redis.execute_command(*w)) for w in own if w[0] == "XRANGE"]
-    pages = [page for w in own if w[0] == "LRANGE" for page in await redis.execute_command(*w)]
+    reads = [len(await redis.execute_command(*words)) for words in own if words[0] == "XRANGE"]
     return Cost(
         statistics.median(ms for ms, _ in outcomes[:REPEATS]),
         Counter(words[0] for words in own),
-        sum(from_stream),
-        sum(len(json.loads(page)) for page in pages),
+        sum(reads),
         all(right for _, right in outcomes),
     )
 
@@ -169,9 +156,7 @@ async def _resume(
 async def measure_one(http: aiohttp.ClientSession) -> bool:
     """Print the first table; returns whether all was right."""
     print(f"one resume of an answer of {PIECES} pieces (or {PIECES // 2} in the middle)\n")
-    print(
-        f"{'foreign':>9} {'answer':<9}{'archive':<9}{'ms':>8}{'commands':>10}{'entries read':>14}"
-    )
+    print(f"{'foreign':>9} {'answer':<9}{'ms':>8}{'commands':>10}{'entries read':>14}")
     all_right = True
     for foreign in FOREIGN:
         async with redis_server() as redis_url, connect(redis_url) as storage:
@@ -185,20 +170,18 @@ async def measure_one(http: aiohttp.ClientSession) -> bool:
                 Redis.from_url(redis_url, decode_responses=True, protocol=2) as redis,
             ):
                 await server.ready()
-                for archive, (name, (record, text)) in itertools.product((True, False), answers):
-                    if not archive:
-                        await redis.delete(archive_key(record.question_id))
+                for name, (record, text) in answers:
                     cost = await one_resume(redis, http, server.url, record, text)
                     all_right &= cost.right
-                    print(_row(foreign, name, archive, cost))
+                    print(_row(foreign, name, cost))
     return all_right
 
 
-def _row(foreign: int, name: str, archive: bool, cost: Cost) -> str:
+def _row(foreign: int, name: str, cost: Cost) -> str:
     commands = ", ".join(f"{n} {command}" for command, n in sorted(cost.commands.items()))
     return (
-        f"{foreign:>9,} {name:<9}{'yes' if archive else 'deleted':<9}{cost.ms:>8.1f}"
-        f"{cost.commands.total():>10}{cost.stream_entries + cost.archive_entries:>14,}"
+        f"{foreign:>9,} {name:<9}{cost.ms:>8.1f}"
+        f"{cost.commands.total():>10}{cost.entries:>14,}"
         f"   {commands}{'' if cost.right else '   WRONG'}"
     )
 

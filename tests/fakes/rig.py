@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -11,18 +12,16 @@ from backend.protocol.record import Record
 from backend.protocol.requests import Ask, new_question_id
 from backend.protocol.stream_names import Streams
 from backend.runtime.metrics import Metrics
-from backend.server.access import Reception
+from backend.server.access import Access
 from backend.server.ask_limits import AskLimits
-from backend.server.auth import TakenAtTheirWord
-from backend.server.delivery import PlainDelivery
-from backend.server.question_service import Answers
+from backend.server.auth import UnverifiedIdentity
+from backend.server.question_service import QuestionService
 from backend.settings import Settings
-from backend.store.archive import Archive
+from backend.store.answer_log import Addition, AnswerLog, append_entries, log_key
 from backend.store.connection import Storage
 from backend.store.records import Questions
-from backend.store.stop_signals import Stops
-from backend.store.stream_history import History
-from backend.store.stream_tail import Feed, Tail
+from backend.store.stop_signals import StopSignals
+from backend.store.stream_tail import Feed, StreamTail, newest_id
 from backend.worker.attempts import Attempts
 from backend.worker.writer import AnswerWriter
 from tests.fakes.gated_redis import GatedRedis
@@ -31,9 +30,6 @@ STREAM = "OPENAI_STREAM"
 RETENTION_S = 60.0
 PATIENCE_S = 20.0  # all that is waited for comes soon; this is for machines under load
 QUIET_S = 0.05  # so long nothing has to happen before we believe that nothing does
-
-# For parts that hand answers out, and find them elsewhere than in a Redis.
-PLAIN = PlainDelivery(Storage(commands=None, writing=None, blocking=None), Streams(STREAM))
 
 # Settings under which nobody is counted.
 UNLIMITED = Settings(
@@ -86,11 +82,11 @@ def words(entries: list[Entry]) -> str:
     return "".join(pieces)
 
 
-def open_reception(answers: Answers) -> Reception:
-    """A reception that lets everybody in, and asks no Redis whether it may."""
+def open_access(service: QuestionService) -> Access:
+    """Access for everybody, which asks no Redis for limits."""
     nowhere = Storage(commands=None, writing=None, blocking=None)
     limits = AskLimits(nowhere, Questions(nowhere, RETENTION_S), UNLIMITED)
-    return Reception(answers, TakenAtTheirWord(), limits, UNLIMITED)
+    return Access(service, UnverifiedIdentity(), limits, UNLIMITED)
 
 
 async def is_quiet(task: asyncio.Task[Any]) -> bool:
@@ -117,10 +113,10 @@ async def in_background(*runs: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
             task.result()
 
 
-class WatchedTail(Tail):
+class WatchedTail(StreamTail):
     """A tail that tells when somebody subscribes."""
 
-    def __init__(self, storage: Storage, stream: str, metrics: Metrics | None = None) -> None:
+    def __init__(self, storage: Storage, stream: str, metrics: Metrics) -> None:
         super().__init__(storage, stream, metrics)
         self.subscriptions = 0
         self._changed = asyncio.Condition()
@@ -161,23 +157,22 @@ class Rig:
         self.blocking = GatedRedis(storage.blocking)
         self.storage = Storage(commands=self.commands, writing=self.writing, blocking=self.blocking)
         self.questions = Questions(self.storage, RETENTION_S)
-        self.archive = Archive(self.commands, RETENTION_S)
-        self.history = History(self.commands, self.archive)
-        self.stops = Stops(self.storage)
+        self.log = AnswerLog(self.commands)
+        self.stops = StopSignals(self.storage)
         self.metrics = Metrics()
         self.tail = WatchedTail(self.storage, STREAM, self.metrics)
         self.writer = AnswerWriter(
             self.writing,
-            self.archive,
             keep_s=RETENTION_S,
             retention_s=RETENTION_S,
             metrics=self.metrics,
         )
-        self.attempts = Attempts(self.questions, self.history, self.writer, self.metrics)
-        self.answers = Answers(
-            delivery=PlainDelivery(self.storage, Streams(STREAM)),
+        self.attempts = Attempts(self.questions, self.log, self.writer, self.metrics)
+        self.answers = QuestionService(
+            streams=Streams(STREAM),
+            prepare=functools.partial(newest_id, self.storage),
             questions=self.questions,
-            history=self.history,
+            log=self.log,
             tail=self.tail,
             conclude=self.attempts.conclude,
             stops=self.stops,
@@ -210,12 +205,21 @@ class Rig:
             lambda current: current.closed(owner, ending, entries[0].id, entries[-1].id),
         )
 
-    async def write(self, *entries: Entry) -> list[Entry]:
-        """Write entries to the stream one by one; returns them with their ids."""
-        return [
-            dataclasses.replace(entry, id=await self.raw.xadd(STREAM, entry.fields()))
-            for entry in entries
-        ]
+    async def write(self, *entries: Entry, stream: str = STREAM) -> list[Entry]:
+        """Write entries as a worker does, one by one; returns them with their ids."""
+        written: list[Entry] = []
+        for entry in entries:
+            [entry_id] = await append_entries(
+                self.raw, [Addition(stream, entry)], keep_s=60, retention_s=60
+            )
+            assert entry_id
+            written.append(dataclasses.replace(entry, id=entry_id))
+        return written
+
+    async def erase(self, entry: Entry) -> None:
+        """Take an entry out of Redis, as if it had been trimmed."""
+        await self.raw.xdel(STREAM, entry.id)
+        await self.raw.xdel(log_key(STREAM, entry.question_id), entry.id)
 
     async def answered(self, *pieces: str) -> tuple[Record, list[Entry]]:
         """A question with its whole answer: its record, and its entries."""
@@ -239,6 +243,6 @@ class Rig:
         marker = Entry.start(new_question_id(), 1)
         async with asyncio.timeout(PATIENCE_S):
             # The plain method: what waits for followers is not to count this one.
-            async with Tail.subscribe(self.tail, STREAM, marker.question_id) as feed:
+            async with StreamTail.subscribe(self.tail, STREAM, marker.question_id) as feed:
                 await self.write(marker)
                 await feed.take(PATIENCE_S)

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from backend.protocol.entries import Entry
 from backend.protocol.transcript import Transcript
-from backend.store.work_queue import GROUP, STREAM
+from backend.store.work_queue import QUEUE_GROUP, QUEUE_STREAM
 from tests.fakes.client import PATIENCE_S, Answer, Client
 from tests.fakes.openai_endpoint import OpenAIEndpoint, Script
 from tests.fakes.programs import Program, RedisServer, program
@@ -186,17 +186,19 @@ class Stack:
         return next(each for each in self._started if str(each.process.pid) == pid)
 
     async def _pid_with(self, question_id: str) -> str:
-        for entry_id, fields in await self.store.xrange(STREAM):
+        for entry_id, fields in await self.store.xrange(QUEUE_STREAM):
             if fields["questionId"] == question_id:
-                pending = await self.store.xpending_range(STREAM, GROUP, entry_id, entry_id, 1)
+                pending = await self.store.xpending_range(
+                    QUEUE_STREAM, QUEUE_GROUP, entry_id, entry_id, 1
+                )
                 return _pid(pending[0]["consumer"]) if pending else ""
         return ""
 
     async def unqueue(self, answer: Answer) -> None:
         """Take a question off the queue, for the test to play its worker."""
-        for entry_id, fields in await self.store.xrange(STREAM):
+        for entry_id, fields in await self.store.xrange(QUEUE_STREAM):
             if fields["questionId"] == answer.question_id:
-                await self.store.xdel(STREAM, entry_id)
+                await self.store.xdel(QUEUE_STREAM, entry_id)
 
     async def record(self, answer: Answer) -> dict[str, Any]:
         """What stands in Redis about a question."""

@@ -72,11 +72,18 @@ async def test_failing_too_often(stack: Stack) -> None:
     assert len(stack.model.requests_for(answer.question)) == 3
 
 
-@pytest.mark.parametrize("fault", ["cut_after:10", "error_event_after:10", "clean_eof_after:10"])
-async def test_failing_after_the_first_piece(stack: Stack, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("cut_after:10", "model_error"),
+        ("error_event_after:10", "model_unavailable"),  # it says that the server had a fault
+        ("clean_eof_after:10", "model_error"),
+    ],
+)
+async def test_failing_after_the_first_piece(stack: Stack, fault: str, code: str) -> None:
     """Behind words that people have read, there is no second try: they are kept, and it ends."""
     answer = await (await stack.person()).ask(f"Twice? [[fault={fault} times=1]]")
-    await stack.partial(answer, "failed", "model_error")
+    await stack.partial(answer, "failed", code)
     assert ".9" in answer.text
     assert len(stack.model.requests_for(answer.question)) == 1
 

@@ -280,37 +280,29 @@ async def test_emptied_after_a_takeover(stack: Stack) -> None:
     await leaving.ended()
 
 
-async def test_the_archive_is_gone(stack: Stack) -> None:
-    """Without the archive of an answer the stream alone gives it, before and after the end."""
-    (answer,) = await running(stack, "Who archives? [[interval_ms=30]]")
+async def test_the_log_of_an_answer_is_deleted(stack: Stack) -> None:
+    """Who reads live has the whole answer; nobody is shown the rest of it as if it were all."""
+    (answer,) = await running(stack, "Who deletes? [[interval_ms=30]]")
     await answer.received(60)
     assert await stack.store.delete(f"answers:{answer.question_id}")
     middle = await stack.late_reader(answer)
-    await middle.received(60)
-    await stack.whole(answer, middle)
-    after_the_rest = await stack.late_reader(answer)
-    await stack.whole(after_the_rest)
-    await stack.store.delete(f"answers:{answer.question_id}")
+    await middle.ended()
+    await stack.whole(answer)
     late = await stack.late_reader(answer)
-    await stack.whole(late)
-    assert late.metas == answer.metas
+    await late.ended()
+    for reader in (middle, late):
+        assert (reader.error or {}).get("code") == "expired"
+        assert reader.text == ""
 
 
 async def test_the_stream_is_trimmed_under_a_reader(stack: Stack) -> None:
-    """Who reads live goes on behind a trim; late ones have the archive, or are told: expired."""
+    """A trim of what all read live takes nobody's answer away, live or late."""
     (answer,) = await running(stack, "Who trims? [[interval_ms=30]]")
     await answer.received(50)
     await stack.store.xtrim(await stack.stream(answer), maxlen=0)
     late = await stack.late_reader(answer)
-    await answer.ended()
-    await stack.whole(answer)
-    await late.ended()
-    if late.error:
-        assert late.error["code"] == "expired"
-    else:
-        await stack.whole(late)
-    await stack.store.delete(f"answers:{answer.question_id}")
+    await stack.whole(answer, late)
+    await stack.store.xtrim(await stack.stream(answer), maxlen=0)
     too_late = await stack.late_reader(answer)
-    await too_late.ended()
-    assert (too_late.error or {}).get("code") == "expired"
-    assert too_late.text == ""
+    await stack.whole(too_late)
+    assert too_late.metas == answer.metas

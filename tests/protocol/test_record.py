@@ -388,7 +388,7 @@ def test_a_record_that_is_read_can_be_used(name: str, value: Any) -> None:
     """A record whose values are not of their kind is no record: nobody stumbles over it later."""
     stored = json.loads(running().to_json()) | {name: value}
     if record := _read_or_none(json.dumps(stored)):
-        after = record.begun("second", record.delivery).stopping()
+        after = record.begun("second", record.job_token).stopping()
         assert after.status in get_args(Status)
         assert all(isinstance(number, int) for number in (after.attempt, after.lapses))
         assert all(isinstance(text, str) for text in (after.topic, after.question, after.stream))

@@ -1,7 +1,6 @@
 """What a server does with questions: asked once, read from anywhere, stopped in time."""
 
 import asyncio
-import contextlib
 import dataclasses
 import itertools
 import random
@@ -17,9 +16,10 @@ from backend.protocol.entries import Ending, Entry, entry_order
 from backend.protocol.errors import Expired, IdTaken, StorageUnavailable
 from backend.protocol.record import Record
 from backend.protocol.requests import new_question_id
-from backend.runtime.task_groups import cancel
+from backend.runtime.background_tasks import cancel
 from backend.server import ask_limits, question_service
-from backend.store import batching, work_queue
+from backend.store import work_queue
+from backend.store.answer_log import log_key
 from backend.store.connection import Storage, connect
 from backend.store.embedded_redis import embedded_redis
 from backend.store.records import question_key
@@ -43,8 +43,6 @@ from tests.fakes.scrape import counted
 
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
 
-EVERY_PLACE = pytest.mark.parametrize("recent_ms", [2_000, -1], ids=["stream", "archive"])
-
 
 @pytest.fixture
 async def rig(storage: Storage) -> AsyncIterator[Rig]:
@@ -58,12 +56,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Followers that look at the record after a moment without news."""
     monkeypatch.setattr("backend.server.question_service.IDLE_CHECK_S", 0.05)
     monkeypatch.setattr("backend.store.stream_tail.BLOCK_MS", 20)
-
-
-async def archive(rig: Rig, record: Record, *pages: list[Entry]) -> None:
-    """Copy pages of entries to the archive, as a worker does."""
-    for page in pages:
-        await batching.execute(rig.raw, rig.archive.page(record.question_id, page))
 
 
 async def live(rig: Rig, record: Record, after: str | None = None) -> asyncio.Task[list[Entry]]:
@@ -86,7 +78,7 @@ class Worker:
         """Answer as far as the stop."""
         attempt = await self._rig.attempts.open(self._record.question_id)
         assert attempt
-        await attempt.answer.append("half an ans")
+        await attempt.draft.append("half an ans")
         async for question_id in self._rig.stops.listen():
             self.hears = True
             if question_id == self._record.question_id:
@@ -101,7 +93,6 @@ class Script:
         self._rig = rig
         self._record = record
         self._rest = whole_answer(record.question_id, *("x" for _ in range(pieces)))
-        self._unarchived: list[Entry] = []
         self._chance = chance
         self._one_at_a_time = asyncio.Lock()
 
@@ -127,12 +118,7 @@ class Script:
                 return
             if self._chance.random() < 0.5:
                 await self._rig.write(Entry("another", "not yours", 1, 1))
-            new = await self._rig.write(self._rest.pop(0))
-            self.written += new
-            self._unarchived += new
-            if self._chance.random() < 0.5:
-                await archive(self._rig, self._record, self._unarchived)
-                self._unarchived = []
+            self.written += await self._rig.write(self._rest.pop(0))
 
 
 # Asking
@@ -144,8 +130,8 @@ async def test_a_question_is_queued(rig: Rig) -> None:
     record = await rig.answers.ask(ask)
     assert (record.status, record.topic, record.question) == ("queued", ask.topic, ask.question)
     assert await rig.answers.find(ask.question_id) == record
-    ((_, fields),) = await rig.raw.xrange(work_queue.STREAM)
-    assert fields == {"questionId": ask.question_id, "delivery": record.delivery}
+    ((_, fields),) = await rig.raw.xrange(work_queue.QUEUE_STREAM)
+    assert fields == {"questionId": ask.question_id, "delivery": record.job_token}
 
 
 async def test_asking_again_finds_the_first_question(rig: Rig) -> None:
@@ -232,12 +218,8 @@ async def test_a_running_answer_is_read_as_it_is_written(rig: Rig) -> None:
         assert [entry async for entry in entries] == []
 
 
-@EVERY_PLACE
-async def test_every_place_to_resume_from_gives_the_rest(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, recent_ms: int
-) -> None:
+async def test_every_place_to_resume_from_gives_the_rest(rig: Rig) -> None:
     """Behind START, a piece, another question's entry, an id of nobody, or END: what follows."""
-    monkeypatch.setattr("backend.server.question_service.RECENT_MS", recent_ms)
     record, other = await rig.begun(await rig.ask()), await rig.ask()
     pairs = zip(
         whole_answer(record.question_id, *"abcd"),
@@ -246,7 +228,6 @@ async def test_every_place_to_resume_from_gives_the_rest(
     )
     written = await rig.write(*itertools.chain(*pairs))
     entries = written[0::2]
-    await archive(rig, record, entries[:2], entries[2:])
     ended = await rig.closed(record, entries)
     between = [f"{entry_order(entry.id)[0]}-999999" for entry in written]
     for after in ["0-0", "999999999999999-0", *(entry.id for entry in written), *between]:
@@ -254,12 +235,8 @@ async def test_every_place_to_resume_from_gives_the_rest(
         assert await rig.read(ended, after) == rest
 
 
-@EVERY_PLACE
-async def test_resuming_behind_a_stale_entry_gives_the_rest(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, recent_ms: int
-) -> None:
+async def test_resuming_behind_a_stale_entry_gives_the_rest(rig: Rig) -> None:
     """An entry of an old attempt is a place like any other, even an END that counts for nothing."""
-    monkeypatch.setattr("backend.server.question_service.RECENT_MS", recent_ms)
     record = await rig.begun(await rig.ask())
     await rig.write(*open_answer(record.question_id, "stale"))
     record = await rig.begun(record, "other worker")
@@ -302,23 +279,20 @@ async def test_any_number_of_readers_get_the_same(rig: Rig) -> None:
     pieces=st.integers(0, 12),
     page=st.integers(1, 4),
     feed_entries=st.integers(1, 4),
-    recent_ms=st.sampled_from([2_000, -1]),
     resume=st.booleans(),
 )
 async def test_no_seam_shows(
-    seed: int, pieces: int, page: int, feed_entries: int, recent_ms: int, resume: bool
+    seed: int, pieces: int, page: int, feed_entries: int, resume: bool
 ) -> None:
     """Whatever is written around each single step of a reader, it has every entry once, in order.
 
     Around every call that the reader makes, and between any two entries that
     it takes, some of the answer is written, among another question's entries;
-    the tail may have seen that or not, and the archive may hold it or not.
+    the tail may have seen that or not.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backend.store.stream_history.PAGE", page)
-        patch.setattr("backend.store.archive.PAGES_A_READ", page)
+        patch.setattr("backend.store.answer_log.ENTRIES_PER_READ", page)
         patch.setattr("backend.store.stream_tail.FEED_ENTRIES", feed_entries)
-        patch.setattr("backend.server.question_service.RECENT_MS", recent_ms)
         async with embedded_redis() as storage, Rig(storage).running() as rig:
             record = await rig.begun(await rig.ask())
             script = Script(rig, record, pieces, random.Random(seed))  # noqa: S311  no secret
@@ -385,42 +359,27 @@ async def test_a_takeover_shows_the_new_attempt(rig: Rig) -> None:
     assert await rig.read(record) == first + second
 
 
-@EVERY_PLACE
-async def test_a_stale_end_closes_no_answer(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, recent_ms: int
-) -> None:
+async def test_a_stale_end_closes_no_answer(rig: Rig) -> None:
     """A frozen worker that ends its attempt after a takeover ends it for no reader."""
-    monkeypatch.setattr("backend.server.question_service.RECENT_MS", recent_ms)
     record = await rig.begun(await rig.ask())
-    first = await rig.write(*open_answer(record.question_id, "stale"))
+    await rig.write(*open_answer(record.question_id, "stale"))
     record = await rig.begun(record, "other worker")
     fresh = await rig.write(*open_answer(record.question_id, "fresh", attempt=2))
-    stale = await rig.write(end(record.question_id, "stale"))
-    await archive(rig, record, first, stale)
+    await rig.write(end(record.question_id, "stale"))
     fresh += await rig.write(end(record.question_id, "fresh", attempt=2))
-    await archive(rig, record, fresh)
     ended = await rig.closed(record, fresh, "other worker")
     entries = await rig.read(ended)
     assert (words(entries), entries[-1]) == ("fresh", fresh[-1])
 
 
-@EVERY_PLACE
-async def test_an_end_that_was_not_recorded_is_found_for_ever(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, recent_ms: int
-) -> None:
+async def test_an_end_that_was_not_recorded_is_found_for_ever(rig: Rig) -> None:
     """An END stays the last word, though another attempt had begun before it was noticed."""
-    monkeypatch.setattr("backend.server.question_service.RECENT_MS", recent_ms)
-    monkeypatch.setattr("backend.worker.draft.PAGE_S", 0.01)
     record = await rig.ask()
     attempt = await rig.attempts.open(record.question_id)
     assert attempt
-    await attempt.answer.append("all said")
-    await attempt.answer.end(DONE)  # its worker dies before it has told the record
-    writes = rig.writing.count("eval")
-    assert await rig.attempts.open(record.question_id) is None
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(0.1):
-            await rig.writing.called("eval", writes + 2)  # the new START, and its page
+    await attempt.draft.append("all said")
+    await attempt.draft.end(DONE)  # its worker dies before it has told the record
+    assert await rig.attempts.open(record.question_id) is None  # its START stands behind
     entries = await rig.read(await rig.answers.find(record.question_id))
     assert (words(entries), entries[-1].ending) == ("all said", DONE)
 
@@ -468,17 +427,25 @@ async def test_a_live_reader_survives_a_restart_of_redis(own_redis: RedisServer)
 async def test_a_trimmed_answer_is_expired_at_once(rig: Rig, kept: int) -> None:
     """An ended answer that is partly or wholly gone is never shown with a hole."""
     record, _ = await rig.answered("one", "two")
-    await rig.raw.xtrim(STREAM, maxlen=kept, approximate=False)
+    await rig.raw.xtrim(log_key(STREAM, record.question_id), maxlen=kept, approximate=False)
     async with asyncio.timeout(1):
         with pytest.raises(Expired):
             await rig.read(record)
+
+
+async def test_a_trimmed_stream_takes_no_answer_away(rig: Rig) -> None:
+    """What others read live may be gone: an answer is read from its own log."""
+    record, entries = await rig.answered("one", "two")
+    await rig.raw.delete(STREAM)
+    assert await rig.read(record) == entries
+    assert await rig.read(record, entries[1].id) == entries[2:]
 
 
 async def test_a_trimmed_running_answer_is_expired_at_once(rig: Rig) -> None:
     """An answer whose start is gone while it is being written cannot be shown any more."""
     record = await rig.begun(await rig.ask())
     await rig.write(*open_answer(record.question_id, "one", "two"))
-    await rig.raw.xtrim(STREAM, maxlen=1, approximate=False)
+    await rig.raw.xtrim(log_key(STREAM, record.question_id), maxlen=1, approximate=False)
     async with asyncio.timeout(1):
         with pytest.raises(Expired):
             await rig.read(record)
@@ -487,14 +454,14 @@ async def test_a_trimmed_running_answer_is_expired_at_once(rig: Rig) -> None:
 async def test_resuming_behind_what_is_left_works(rig: Rig) -> None:
     """Where only what the reader has already seen is gone, it goes on."""
     record, entries = await rig.answered("one", "two")
-    await rig.raw.xdel(STREAM, entries[0].id)
+    await rig.erase(entries[0])
     assert await rig.read(record, entries[1].id) == entries[2:]
 
 
 async def test_a_hole_in_the_middle_is_expired(rig: Rig) -> None:
     """What stands before a hole is shown, what stands behind it never is."""
     record, entries = await rig.answered("one", "two", "three")
-    await rig.raw.xdel(STREAM, entries[2].id)
+    await rig.erase(entries[2])
     read: list[Entry] = []
 
     async def follow() -> None:
@@ -578,7 +545,7 @@ async def test_stopping_a_queued_question_ends_it(
     assert stopped.status == "stopped"
     assert time.monotonic() - began < 1
     assert (await rig.read(stopped))[-1].ending == STOPPED
-    assert await rig.attempts.open(record.question_id, record.delivery) is None
+    assert await rig.attempts.open(record.question_id, record.job_token) is None
 
 
 async def test_stopping_is_left_to_the_worker(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -614,7 +581,7 @@ async def test_stopping_ends_what_a_dead_worker_has_left(rig: Rig) -> None:
     record = await rig.ask()
     attempt = await rig.attempts.open(record.question_id)
     assert attempt
-    await attempt.answer.append("half an ans")
+    await attempt.draft.append("half an ans")
     began = time.monotonic()
     stopped = await rig.answers.stop(record.question_id)
     assert time.monotonic() - began < 2
@@ -632,7 +599,7 @@ async def test_stopping_twice_at_once_is_one_stop(
     record = await rig.ask()
     attempt = await rig.attempts.open(record.question_id)
     assert attempt
-    await attempt.answer.append("half an ans")
+    await attempt.draft.append("half an ans")
     stops = await asyncio.gather(*(rig.answers.stop(record.question_id) for _ in range(3)))
     assert [stop.status for stop in stops] == ["stopped"] * 3
     assert words(await rig.read(await rig.answers.find(record.question_id))) == "half an ans"

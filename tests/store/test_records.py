@@ -72,7 +72,7 @@ async def test_the_key_is_the_originals(storage: Storage, questions: Questions) 
 async def test_asking_twice_is_one_question(questions: Questions) -> None:
     """A second record under the same id is not stored: the first one is given back."""
     first = await questions.create(new_record("first"), enqueue)
-    second = dataclasses.replace(first, delivery="second", question="Something else?")
+    second = dataclasses.replace(first, job_token="second", question="Something else?")
     assert await questions.create(second, enqueue) == first
     assert await questions.read(first.question_id) == first
 
@@ -82,7 +82,7 @@ async def test_asking_at_once_stores_one_record(storage: Storage, questions: Que
     record = new_record()
     created = await asyncio.gather(
         *(
-            questions.create(dataclasses.replace(record, delivery=str(token)), enqueue)
+            questions.create(dataclasses.replace(record, job_token=str(token)), enqueue)
             for token in range(50)
         )
     )

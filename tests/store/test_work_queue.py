@@ -6,13 +6,13 @@ import dataclasses
 import pytest
 from redis.exceptions import ResponseError
 
-from backend.runtime.task_groups import cancel
+from backend.runtime.background_tasks import cancel
 from backend.store.connection import STORAGE_ERRORS, Storage, connect, insist
 from backend.store.work_queue import (
-    GROUP,
+    QUEUE_GROUP,
+    QUEUE_STREAM,
     RELEASED_IDLE_MS,
-    STREAM,
-    Delivery,
+    Job,
     WorkQueue,
     forget_consumers,
     put,
@@ -49,16 +49,16 @@ async def put_questions(storage: Storage, *question_ids: str) -> None:
             await pipe.execute()
 
 
-async def take_one(queue: WorkQueue) -> Delivery:
+async def take_one(queue: WorkQueue) -> Job:
     """Take exactly one question."""
     (delivery,) = await queue.take(1)
     return delivery
 
 
-async def let_lease_age(storage: Storage, delivery: Delivery, idle_ms: int) -> None:
+async def let_lease_age(storage: Storage, delivery: Job, idle_ms: int) -> None:
     """Make a delivery look as if its worker had been silent for so long."""
     await storage.commands.xclaim(
-        STREAM, GROUP, "one", 0, [delivery.entry_id], idle=idle_ms, justid=True
+        QUEUE_STREAM, QUEUE_GROUP, "one", 0, [delivery.entry_id], idle=idle_ms, justid=True
     )
 
 
@@ -133,12 +133,12 @@ async def test_the_group_can_be_created_again(storage: Storage, queue: WorkQueue
     await put_questions(storage, "q")
     await queue.take(1)
     await queue.create_group()
-    assert (await storage.commands.xpending(STREAM, GROUP))["pending"] == 1
+    assert (await storage.commands.xpending(QUEUE_STREAM, QUEUE_GROUP))["pending"] == 1
 
 
 async def test_a_stream_of_another_type_is_not_taken_for_a_group(storage: Storage) -> None:
     """Creating the group hides no failure but that the group is there already."""
-    await storage.commands.set(STREAM, "not a stream")
+    await storage.commands.set(QUEUE_STREAM, "not a stream")
     with pytest.raises(ResponseError):
         await WorkQueue(storage, "one").create_group()
 
@@ -253,8 +253,8 @@ async def test_finishing_empties_the_queue(storage: Storage, queue: WorkQueue) -
     await put_questions(storage, "a", "b")
     for delivery in await queue.take(2):
         await queue.finish(delivery.entry_id)
-    assert await storage.commands.xlen(STREAM) == 0
-    assert (await storage.commands.xpending(STREAM, GROUP))["pending"] == 0
+    assert await storage.commands.xlen(QUEUE_STREAM) == 0
+    assert (await storage.commands.xpending(QUEUE_STREAM, QUEUE_GROUP))["pending"] == 0
 
 
 async def test_finishing_twice_does_no_harm(storage: Storage, queue: WorkQueue) -> None:
@@ -263,7 +263,7 @@ async def test_finishing_twice_does_no_harm(storage: Storage, queue: WorkQueue) 
     delivery = await take_one(queue)
     await queue.finish(delivery.entry_id)
     await queue.finish(delivery.entry_id)
-    assert await storage.commands.xlen(STREAM) == 0
+    assert await storage.commands.xlen(QUEUE_STREAM) == 0
 
 
 async def test_a_worker_gives_everything_back(
@@ -288,9 +288,11 @@ async def test_consumers_of_dead_workers_are_forgotten(storage: Storage, queue: 
     """A name without pending questions that nobody uses is removed; others stay."""
     await put_questions(storage, "q")
     await queue.take(1)
-    await storage.commands.xgroup_createconsumer(STREAM, GROUP, "dead")
+    await storage.commands.xgroup_createconsumer(QUEUE_STREAM, QUEUE_GROUP, "dead")
     await forget_consumers(storage.commands, -1)
-    names = [each["name"] for each in await storage.commands.xinfo_consumers(STREAM, GROUP)]
+    names = [
+        each["name"] for each in await storage.commands.xinfo_consumers(QUEUE_STREAM, QUEUE_GROUP)
+    ]
     assert names == ["one"]
 
 
@@ -303,11 +305,11 @@ async def test_entries_of_other_programs_can_be_finished(
     storage: Storage, queue: WorkQueue
 ) -> None:
     """An entry without a question id is delivered without one, and goes away like the others."""
-    await storage.commands.xadd(STREAM, {"something": "else"})
+    await storage.commands.xadd(QUEUE_STREAM, {"something": "else"})
     delivery = await take_one(queue)
     assert (delivery.question_id, delivery.token) == ("", "")
     await queue.finish(delivery.entry_id)
-    assert await storage.commands.xlen(STREAM) == 0
+    assert await storage.commands.xlen(QUEUE_STREAM) == 0
 
 
 async def test_an_entry_that_was_deleted_is_not_claimed(
@@ -316,7 +318,7 @@ async def test_an_entry_that_was_deleted_is_not_claimed(
     """A pending entry whose words are gone is passed over, and does not hide the next one."""
     await put_questions(storage, "a", "b")
     gone, left = await queue.take(2)
-    await storage.commands.xdel(STREAM, gone.entry_id)
+    await storage.commands.xdel(QUEUE_STREAM, gone.entry_id)
     assert await other.claim(0, 10) == [left]
 
 

@@ -14,8 +14,6 @@ from backend.store.records import question_key
 from backend.worker.attempts import Attempt
 from tests.fakes.rig import DONE, PATIENCE_S, STOPPED, STREAM, Rig, is_quiet, words
 
-BEHIND_ALL = f"{2**64 - 1}-{2**64 - 1}"  # no entry id is higher
-
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
 
 
@@ -37,7 +35,7 @@ async def begin(rig: Rig, record: Record) -> Attempt:
 async def say(rig: Rig, attempt: Attempt, text: str) -> None:
     """Write a piece, and wait until it stands in the stream."""
     async with rig.tail.subscribe(STREAM, attempt.question_id) as feed:
-        await attempt.answer.append(text)
+        await attempt.draft.append(text)
         async with asyncio.timeout(PATIENCE_S):
             while not any(entry.text == text for entry in await feed.take(PATIENCE_S)):
                 pass
@@ -59,7 +57,7 @@ async def test_closing_ends_the_question(rig: Rig) -> None:
     """After the END, the record says how the answer ended and between which entries it stands."""
     record = await rig.ask()
     attempt = await begin(rig, record)
-    await attempt.answer.append("text")
+    await attempt.draft.append("text")
     await rig.attempts.close(attempt, Ending("done", finish_reason="stop"))
     stored = await rig.questions.read(record.question_id)
     entries = await rig.stored()
@@ -105,7 +103,7 @@ async def test_a_repeated_queue_entry_begins_nothing(rig: Rig) -> None:
     """Only the queue entry that the record names begins an attempt."""
     record = await rig.ask()
     assert await rig.attempts.open(record.question_id, "another entry's token") is None
-    assert await rig.attempts.open(record.question_id, record.delivery)
+    assert await rig.attempts.open(record.question_id, record.job_token)
 
 
 async def test_a_takeover_begins_anew(rig: Rig) -> None:
@@ -156,7 +154,7 @@ async def test_an_end_that_was_written_is_kept(rig: Rig) -> None:
     record = await rig.ask()
     attempt = await begin(rig, record)
     await say(rig, attempt, "all said")
-    end_id = await attempt.answer.end(DONE)
+    end_id = await attempt.draft.end(DONE)
     assert await rig.attempts.open(record.question_id) is None
     stored = await rig.questions.read(record.question_id)
     assert (stored.status, stored.start_id, stored.end_id) == ("done", attempt.start_id, end_id)
@@ -270,7 +268,7 @@ async def test_one_of_many_attempts_owns_the_question(rig: Rig) -> None:
     (owner,) = (each for each in attempts if each.record.owner == stored.owner)
     assert sorted(each.record.attempt for each in attempts) == list(range(1, 11))
     for attempt in attempts:
-        await attempt.answer.append(f"attempt {attempt.record.attempt}")
+        await attempt.draft.append(f"attempt {attempt.record.attempt}")
     await asyncio.gather(*(rig.attempts.close(attempt, DONE) for attempt in attempts))
     ended = await rig.questions.read(record.question_id)
     assert words(await rig.read(ended)) == f"attempt {owner.record.attempt}"
@@ -292,7 +290,7 @@ async def test_what_is_handed_over_is_written_no_further(rig: Rig) -> None:
     record = await rig.ask()
     first = await begin(rig, record)
     rig.writing.hold("eval")
-    await first.answer.append("dropped")
+    await first.draft.append("dropped")
     await rig.attempts.hand_over(first)
     rig.writing.let_go("eval")
     await begin(rig, record)
@@ -353,12 +351,10 @@ async def test_what_was_thought_is_kept_with_what_was_said(rig: Rig) -> None:
     """Whoever concludes a dead worker's question repeats its thought, and then its words."""
     record = await rig.ask()
     attempt = await begin(rig, record)
-    await attempt.answer.think("hm")
+    await attempt.draft.think("hm")
     await say(rig, attempt, "half an ans")
     async with asyncio.timeout(PATIENCE_S):
         await rig.attempts.conclude(record.question_id, STOPPED)
-        transcript = await rig.history.transcript(
-            await rig.questions.read(record.question_id), BEHIND_ALL
-        )
+        transcript = await rig.log.transcript(await rig.questions.read(record.question_id))
     assert transcript.ending == STOPPED
     assert (transcript.reasoning, transcript.text) == ("hm", "half an ans")

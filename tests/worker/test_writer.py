@@ -9,10 +9,10 @@ import pytest
 from backend.protocol.entries import Ending, Entry, end_label, start_label
 from backend.protocol.errors import ModelTimeout
 from backend.protocol.transcript import Transcript
-from backend.runtime.task_groups import cancel
-from backend.store.archive import archive_key
+from backend.runtime.background_tasks import cancel
+from backend.store.answer_log import log_key
 from backend.store.connection import Storage, connect
-from backend.worker.draft import MAX_ENTRY_CHARS, AnswerInProgress
+from backend.worker.draft import MAX_ENTRY_CHARS, Draft
 from backend.worker.writer import AnswerWriter
 from tests.fakes.programs import RedisServer
 from tests.fakes.rig import DONE, PATIENCE_S, STOPPED, STREAM, Rig, in_background, is_quiet
@@ -27,7 +27,7 @@ async def rig(storage: Storage) -> AsyncIterator[Rig]:
         yield rig
 
 
-def open_answer(rig: Rig, question_id: str = "q", attempt: int = 1) -> AnswerInProgress:
+def open_answer(rig: Rig, question_id: str = "q", attempt: int = 1) -> Draft:
     """An attempt that is about to be written."""
     return rig.writer.open(STREAM, question_id, attempt)
 
@@ -101,7 +101,9 @@ async def test_pieces_that_gather_go_out_as_one(rig: Rig) -> None:
 async def test_later_pieces_gather_until_the_next_moment(storage: Storage) -> None:
     """With a pace, what follows the first piece waits; START, first piece and END do not."""
     rig = Rig(storage)
-    writer = AnswerWriter(rig.writing, rig.archive, keep_s=60, retention_s=60, linger_s=3_600)
+    writer = AnswerWriter(
+        rig.writing, keep_s=60, retention_s=60, metrics=rig.metrics, linger_s=3_600
+    )
     async with asyncio.timeout(PATIENCE_S), in_background(writer.run()):
         answer = writer.open(STREAM, "q", 1)
         await answer.start()
@@ -110,9 +112,8 @@ async def test_later_pieces_gather_until_the_next_moment(storage: Storage) -> No
         await rig.writing.called("eval", writes + 1)
         await answer.append("these go ")
         await answer.append("together")
-        ending = asyncio.create_task(answer.end(DONE))
-        await rig.writing.called("eval", writes + 2)
-        await cancel([ending])  # it waits for the archive, for which there is time
+        await answer.end(DONE)
+        assert rig.writing.count("eval") == writes + 2
     assert await written(rig) == [start_label("q"), "first", "these go together", end_label("q")]
 
 
@@ -362,54 +363,23 @@ async def test_cancelling_a_wait_does_not_stop_the_write(rig: Rig) -> None:
     assert [entry.ending for entry in await rig.stored()] == [None, STOPPED]
 
 
-async def test_a_finished_answer_stands_in_the_archive(rig: Rig) -> None:
-    """Once the END is confirmed, the archive holds the whole answer, ids and all."""
+async def test_an_answer_stands_in_its_log(rig: Rig) -> None:
+    """The log of an answer holds the whole of it, ids and all, while it is written and after."""
     answer = open_answer(rig)
     for text in ("one ", "two"):
         await answer.append(text)
         await settled(rig)
-    await answer.end(DONE)
-    entries, _ = await rig.archive.read("q", 0)
-    assert entries == [entry for entry in await rig.stored() if entry.question_id == "q"]
+    log = log_key(STREAM, "q")
+    for _ in range(2):
+        stored = [Entry.parse(*row) for row in await rig.raw.xrange(log)]
+        assert stored == [entry for entry in await rig.stored() if entry.question_id == "q"]
+        await answer.end(DONE)
 
 
-async def test_a_running_answer_is_archived_now_and_then(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What has stood in the stream for a while is in the archive, though nothing follows."""
-    monkeypatch.setattr("backend.worker.draft.PAGE_S", 0.01)
-    writes = rig.writing.count("eval")
-    answer = open_answer(rig)
-    await answer.start()
-    await rig.writing.called("eval", writes + 2)
-    await settled(rig)
-    entries, pages = await rig.archive.read("q", 0)
-    assert [entry.text for entry in entries] == [start_label("q")]
-    assert pages == 1
-
-
-async def test_a_long_answer_is_archived_in_pages(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A page is cut when it is long enough; all pages together are the answer, once."""
-    monkeypatch.setattr("backend.worker.draft.PAGE_CHARS", 50)
-    answer = open_answer(rig)
-    for number in range(40):
-        await answer.append(f"piece {number} ")
-        await settled(rig)
-    await answer.end(DONE)
-    assert await rig.raw.llen(archive_key("q")) > 3
-    read: list[Entry] = []
-    page = 0
-    while (more := await rig.archive.read("q", page))[0]:
-        read, page = read + more[0], more[1]
-    assert read == [entry for entry in await rig.stored() if entry.question_id == "q"]
-
-
-async def test_the_archive_expires(rig: Rig) -> None:
-    """Pages have an expiry like everything else."""
+async def test_a_log_expires(rig: Rig) -> None:
+    """It has an expiry like everything else."""
     await open_answer(rig).end(DONE)
-    assert 0 < await rig.raw.ttl(archive_key("q")) <= 60
+    assert 0 < await rig.raw.ttl(log_key(STREAM, "q")) <= 60
 
 
 # Thought
@@ -436,7 +406,9 @@ async def test_thought_and_text_never_share_an_entry(rig: Rig) -> None:
 async def test_the_first_text_behind_thought_does_not_wait(storage: Storage) -> None:
     """Nobody waits longer than for the answer's first words: they go at once."""
     rig = Rig(storage)
-    writer = AnswerWriter(rig.writing, rig.archive, keep_s=60, retention_s=60, linger_s=3_600)
+    writer = AnswerWriter(
+        rig.writing, keep_s=60, retention_s=60, metrics=rig.metrics, linger_s=3_600
+    )
     async with in_background(writer.run()), asyncio.timeout(PATIENCE_S):
         answer = writer.open(STREAM, "q", 1)
         await answer.start()
