@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ from .errors import InvalidRequest
 
 # A version 4 UUID in its usual spelling is what we and our page make; any
 # other version is fine. The prefix is that of the consumer-group mode.
+GROUP_ID_PREFIX = "Q-"
 _QUESTION_ID = re.compile(r"(?:Q-)?[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ENTRY_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")  # well below 64 bits, far above any real id
 _USER_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # becomes a part of names in Redis
@@ -30,15 +30,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """A wish to read an answer, from behind an entry or from its start."""
+    """A request to read an answer, from behind an entry or from its start."""
 
     question_id: str
     after: str | None
 
 
-def new_question_id() -> str:
+def new_question_id(prefix: str = "") -> str:
     """An id that cannot be guessed: knowing it is the right to read the answer."""
-    return str(uuid.uuid4())
+    return f"{prefix}{uuid.uuid4()}"
 
 
 def parse_ask(
@@ -46,12 +46,16 @@ def parse_ask(
     *,
     max_topic_chars: int,
     max_question_chars: int,
-    new_id: Callable[[], str] = new_question_id,
+    id_prefix: str = "",
 ) -> Ask:
-    """Read `{topic, topicQuestion, questionId?}`; raises InvalidRequest saying what is wrong."""
+    """Read `{topic, topicQuestion, questionId?}`; raises InvalidRequest saying what is wrong.
+
+    `id_prefix` begins the id of a question for which the client has chosen none.
+    """
     body = _object(payload)
+    chosen = body.get("questionId") is not None
     return Ask(
-        question_id=_question_id(body) if body.get("questionId") is not None else new_id(),
+        question_id=_question_id(body) if chosen else new_question_id(id_prefix),
         topic=_text(body, "topic", max_topic_chars),
         question=_text(body, "topicQuestion", max_question_chars),
     )

@@ -1,4 +1,4 @@
-"""What a process counts: every metric with its name, unit and labels.
+"""The metrics of a process, each with its name, unit and labels.
 
 The names are an interface: dashboards and alerts are built on them. A label has few
 values, which our code knows; ids and users are never among them.
@@ -12,20 +12,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from .. import __version__
 from ..protocol.entries import Ending, FinalStatus, Status, Usage
-from ..protocol.errors import (
-    AppError,
-    Busy,
-    Expired,
-    Interrupted,
-    InvalidRequest,
-    ModelError,
-    ModelRateLimited,
-    ModelTimeout,
-    ModelUnavailable,
-    RateLimited,
-    StorageUnavailable,
-    Unauthorized,
-)
+from ..protocol.errors import AnswerError, AppError, RequestError, codes
 from ..protocol.record import Record
 
 PREFIX = "streaming_llm"
@@ -44,17 +31,9 @@ LIMITS = (
 MAX_MODELS = 16  # names of models that have series of their own
 OTHER_MODELS = "other"
 
-# Series that are there from the start: the first increase of one that appears is not seen.
-_ENDINGS = (Interrupted, ModelRateLimited, ModelUnavailable, ModelTimeout, ModelError, AppError)
-_REFUSALS = (
-    InvalidRequest,
-    Unauthorized,
-    RateLimited,
-    Busy,
-    Expired,
-    StorageUnavailable,
-    AppError,
-)
+# Series that exist from the start: rate() does not see the increase with which one appears.
+_FAILURE_CODES = sorted(codes(AnswerError))
+_REFUSAL_CODES = sorted(codes(RequestError))
 _STATUSES: tuple[Status, ...] = ("queued", "running", "done", "stopped", "failed")
 
 # Upper bounds in seconds. The first are what people notice, the last what the settings allow.
@@ -114,25 +93,23 @@ class Metrics:
             "model_tokens", "Tokens of whole answers, where the provider tells", "kind", "model"
         )
         self._models: set[str] = set()
-        self._takeovers = self._counter(
-            "takeovers", "Answers begun anew after a worker fell silent"
-        )
-        self._handovers = self._counter("handovers", "Answers begun anew after a worker shut down")
+        self._takeovers = self._counter("takeovers", "Answers restarted after a worker fell silent")
+        self._handovers = self._counter("handovers", "Answers restarted after a worker shut down")
 
         # What both do.
-        self.loop_lag = self._histogram(
+        self.event_loop_lag = self._histogram(
             "event_loop_lag_seconds", "How much later than due a timer ran", _LAG_S
         )
         self._ended.labels("done", "")
         self._ended.labels("stopped", "")
-        for error in _ENDINGS:
-            self._ended.labels("failed", error.code)
+        for code in _FAILURE_CODES:
+            self._ended.labels("failed", code)
 
     def serve(self) -> None:
-        """Show the zeros of what a server counts by label."""
+        """Create the labelled series of a server, all at 0."""
         for request in REQUESTS:
-            for refusal in _REFUSALS:
-                self._refusals.labels(request, refusal.code)
+            for code in _REFUSAL_CODES:
+                self._refusals.labels(request, code)
         for status in _STATUSES:
             self._resumes.labels(status)
         for limit in LIMITS:
@@ -145,7 +122,7 @@ class Metrics:
             self.limit_hit(error.limit)
 
     def resumed(self, status: Status) -> None:
-        """Count a resume of a question that stood so."""
+        """Count a resume of a question with this status."""
         self._resumes.labels(status).inc()
 
     def limit_hit(self, limit: str) -> None:
@@ -156,15 +133,15 @@ class Metrics:
         """Count the end of a question."""
         self._ended.labels(ending.status, ending.error["code"] if ending.error else "").inc()
 
-    def begun_anew(self, before: Record, now: Record) -> None:
-        """Count an attempt that follows another one, by what became of that.
+    def restarted(self, before: Record, now: Record) -> None:
+        """Count an attempt that follows another one, by why that ended: lapsed lease or handover.
 
-        Whoever goes on counts: the last counts of a worker that ends are never scraped.
+        The next worker counts: the last counts of one that exits are never scraped.
         """
         self._takeovers.inc(now.lapses - before.lapses)
         self._handovers.inc(before.released)
 
-    def begun(self, asked_ms: int, started_ms: int) -> None:
+    def started(self, asked_ms: int, started_ms: int) -> None:
         """Count a first attempt; both are times of Redis."""
         self._queued.observe(max(0, started_ms - asked_ms) / 1000)
 
@@ -176,8 +153,8 @@ class Metrics:
         """Count an attempt that ended its question."""
         self._answer.labels(status).observe(seconds)
 
-    def spent(self, usage: Usage | None, model: str | None) -> None:
-        """Count what an answer has cost, as far as its provider tells."""
+    def tokens_used(self, usage: Usage | None, model: str | None) -> None:
+        """Count the tokens of an answer, as far as its provider reports them."""
         if not usage:
             return
         name = self._known_model(model or "")
@@ -190,7 +167,7 @@ class Metrics:
                 self._tokens.labels(kind, name).inc(tokens)
 
     def _known_model(self, name: str) -> str:
-        """A model's name as a label: a provider that makes up names gets no series for each."""
+        """A model name as a label; beyond MAX_MODELS they share one: providers may invent names."""
         if len(self._models) < MAX_MODELS:
             self._models.add(name)
         return name if name in self._models else OTHER_MODELS

@@ -1,4 +1,4 @@
-"""Who asks: whoever they say they are, or the subject of a token that was verified."""
+"""Authentication: who a visitor is, by their own claim or by a verified token."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ from ..settings import Settings
 MAX_TOKEN_CHARS = 8_192
 MAX_SUBJECT_CHARS = 128
 LEEWAY_S = 5  # by which the clocks of issuer and server may differ
-JWKS_PAUSE_S = 30.0  # a key that nobody knows is looked for this often: anybody can name one
+JWKS_PAUSE_S = 30.0  # between fetches, however many unknown keys clients name
 JWKS_TIMEOUT_S = 5.0
 JWKS_MAX_BYTES = 262_144
 
@@ -35,7 +35,7 @@ class Visitor:
     expires_at: float = float("inf")
 
     def require_current(self) -> None:
-        """Raise Unauthorized where the token has expired meanwhile."""
+        """Raise Unauthorized where the token has expired since the handshake."""
         if time.time() > self.expires_at:
             raise Unauthorized("The token has expired: connect again with a new one.")
 
@@ -46,24 +46,24 @@ class Identity(Protocol):
     async def identify(self, address: str, auth: Any) -> Visitor:
         """The visitor of a handshake, by its `auth`; raises Unauthorized."""
 
-    def may_read(self, visitor: Visitor, owner: str) -> bool:
-        """Whether a visitor may read, and stop, a question that `owner` has asked."""
+    def may_read(self, visitor: Visitor, user_id: str, /) -> bool:
+        """Whether a visitor may read, and stop, a question that this user has asked."""
 
 
-class TakenAtTheirWord:
-    """No identity, as in the original: knowing the id of a question is the right to it."""
+class UnverifiedIdentity:
+    """No authentication, as in the original: knowing a question's id is the right to it."""
 
     async def identify(self, address: str, auth: Any) -> Visitor:
-        """Whom `auth.userId` names, or everybody."""
+        """The user whom `auth.userId` names, or everybody's."""
         return Visitor(parse_user(auth), address)
 
-    def may_read(self, visitor: Visitor, owner: str) -> bool:
+    def may_read(self, visitor: Visitor, user_id: str, /) -> bool:
         """Yes: ids cannot be guessed."""
         return True
 
 
-class Keys(Protocol):
-    """Where the keys are that tokens are checked with, and which algorithms they are for."""
+class KeySource(Protocol):
+    """Where the keys come from that tokens are verified with, and the algorithms they are for."""
 
     algorithms: tuple[str, ...]
 
@@ -71,10 +71,10 @@ class Keys(Protocol):
         """The key for this token; raises Unauthorized where there is none."""
 
 
-class Tokens:
+class TokenIdentity:
     """JSON Web Tokens, RFC 7519: signed by one of `keys`, not expired, and with a subject."""
 
-    def __init__(self, keys: Keys, *, audience: str = "", issuer: str = "") -> None:
+    def __init__(self, keys: KeySource, *, audience: str = "", issuer: str = "") -> None:
         self._keys = keys
         self._audience = audience or None
         self._issuer = issuer or None
@@ -87,9 +87,9 @@ class Tokens:
         claims = self._decode(token, await self._keys.key(_bounded(token)))
         return Visitor(_user_id(claims["sub"]), address, True, float(claims["exp"]) + LEEWAY_S)
 
-    def may_read(self, visitor: Visitor, owner: str) -> bool:
-        """A question belongs to who asked it."""
-        return visitor.user_id == owner
+    def may_read(self, visitor: Visitor, user_id: str, /) -> bool:
+        """A question belongs to the user who asked it."""
+        return visitor.user_id == user_id
 
     def _decode(self, token: str, key: Any) -> dict[str, Any]:
         import jwt  # imported when the first one comes: most servers never see a token
@@ -111,7 +111,7 @@ class Tokens:
         return claims
 
 
-class OneKey:
+class StaticKey:
     """A secret, or a public key, that the settings name."""
 
     def __init__(self, key: str, algorithms: tuple[str, ...]) -> None:
@@ -161,22 +161,22 @@ class KeySet:
                 body = await reply.content.read(JWKS_MAX_BYTES)
             published = jwt.PyJWKSet.from_json(body.decode())
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, jwt.PyJWTError):
-            # The keys that are known go on to be good.
+            # Tokens with a key that is known are still accepted.
             raise IdentityUnavailable from None
         self._keys = {str(key.key_id): key for key in published.keys if key.key_id}
 
 
 def identity_of(settings: Settings) -> Identity:
-    """What the settings ask for."""
+    """The identity that the settings configure."""
     if settings.auth_secret:
-        keys: Keys = OneKey(settings.auth_secret, ("HS256",))
+        keys: KeySource = StaticKey(settings.auth_secret, ("HS256",))
     elif settings.auth_public_key:
-        keys = OneKey(settings.auth_public_key.replace("\\n", "\n"), KeySet.algorithms)
+        keys = StaticKey(settings.auth_public_key.replace("\\n", "\n"), KeySet.algorithms)
     elif settings.auth_jwks_url:
         keys = KeySet(settings.auth_jwks_url)
     else:
-        return TakenAtTheirWord()
-    return Tokens(keys, audience=settings.auth_audience, issuer=settings.auth_issuer)
+        return UnverifiedIdentity()
+    return TokenIdentity(keys, audience=settings.auth_audience, issuer=settings.auth_issuer)
 
 
 def _bounded(token: str) -> str:

@@ -1,4 +1,4 @@
-"""Which pages of other origins may use the server: CORS as Express answers it, or narrower."""
+"""CORS: which origins may use the server; answered as Express does, or narrower."""
 
 from collections.abc import Awaitable, Callable, Collection
 
@@ -10,7 +10,7 @@ METHODS = "GET,HEAD,PUT,PATCH,POST,DELETE"
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def cross_origin(app: web.Application, origins: Collection[str] | None) -> None:
+def allow_origins(app: web.Application, origins: Collection[str] | None) -> None:
     """Let pages of these origins use an application, None: of every origin.
 
     A page of another one is refused on every path, whatever it wants. The endpoint of

@@ -1,35 +1,27 @@
-"""The HTTP side: an answer in one piece, health, the browser client, CORS as in Express."""
+"""HTTP routes: whole answers, health checks, and the client library for browsers."""
 
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 
 from aiohttp import hdrs, web
 
 from ..protocol import requests
-from ..protocol.errors import (
-    AppError,
-    Busy,
-    ErrorPayload,
-    InvalidRequest,
-    RateLimited,
-    ShuttingDown,
-    Unauthorized,
-    origin,
-)
+from ..protocol.errors import AppError, Busy, ErrorPayload, InvalidRequest, ShuttingDown, origin
+from ..protocol.record import Record
 from ..protocol.transcript import Transcript
 from ..runtime.metrics import Metrics
 from ..settings import Settings
 from . import static_page
-from .access import Reception
-from .delivery import Delivery, Receipt
-from .question_service import Answers
+from .access import Access
+from .auth import Visitor
+from .question_service import QuestionService
 
 MAX_BODY_BYTES = 100 * 1024  # Express: "100kb"
 BODY_TIMEOUT_S = 30.0  # for a body to come in: even a slow line needs a second for MAX_BODY_BYTES
-QUEUE_PATIENCE = 2  # times what an answer may take: how long a POST waits, with the queue
+QUEUE_FACTOR = 2  # a POST waits for so many times what an answer may take, with the queue
 SOCKET_PATH = "/socket.io/"
 
 logger = logging.getLogger(__name__)
@@ -37,22 +29,21 @@ logger = logging.getLogger(__name__)
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class HttpApi:
+class HttpRoutes:
     """The routes of one server process."""
 
     def __init__(
         self,
-        answers: Answers,
-        reception: Reception,
-        delivery: Delivery,
+        service: QuestionService,
+        access: Access,
         settings: Settings,
-        metrics: Metrics | None = None,
+        *,
+        metrics: Metrics,
     ) -> None:
-        self._answers = answers
-        self._reception = reception
-        self._metrics = metrics or Metrics()
-        self._delivery = delivery
+        self._service = service
+        self._access = access
         self._settings = settings
+        self._metrics = metrics
         self._draining = False
 
     def routes(self) -> list[web.RouteDef]:
@@ -68,46 +59,41 @@ class HttpApi:
         """Take no question any more, and say so on /readyz."""
         self._draining = True
 
-    async def _ask(self, request: web.Request) -> web.Response:
+    async def _ask(self, request: web.Request) -> web.StreamResponse:
         try:
             if self._draining:
                 raise ShuttingDown
-            transcript, receipts = await self._answer(request)
+            visitor = await self._access.authenticate(request)
+            ask = requests.parse_ask(
+                await _json_body(request),
+                max_topic_chars=self._settings.max_topic_chars,
+                max_question_chars=self._settings.max_question_chars,
+                id_prefix=self._settings.question_id_prefix,
+            )
+            record = await self._access.ask(visitor, ask)
+            return await self._answer(request, visitor, record)
         except AppError as exc:
             self._metrics.refused("post", exc)
-            if isinstance(exc, InvalidRequest):
-                return web.json_response({"output": "", "error": exc.payload}, status=400)
-            return _failure(exc)
-        response = _outcome(transcript)
-        await response.prepare(request)
-        await response.write_eof()
-        for receipt in receipts:
-            if receipt.received:
-                receipt.received()
-        return response
+            return _error_response(exc)
 
-    async def _answer(self, request: web.Request) -> tuple[Transcript, list[Receipt]]:
-        visitor = await self._reception.identify(request)
-        ask = requests.parse_ask(
-            await _json_body(request),
-            max_topic_chars=self._settings.max_topic_chars,
-            max_question_chars=self._settings.max_question_chars,
-            new_id=self._delivery.new_question_id,
-        )
-        record = await self._reception.ask(visitor, ask)
-        transcript, receipts = Transcript(), list[Receipt]()
+    async def _answer(
+        self, request: web.Request, visitor: Visitor, record: Record
+    ) -> web.StreamResponse:
+        """The response with the whole answer, once that has ended."""
+        transcript = Transcript()
+        async with self._answer_timeout(), aclosing(self._service.follow(record)) as entries:
+            async for entry in entries:
+                transcript.add(entry)
+        return answer_response(transcript)
+
+    @asynccontextmanager
+    async def _answer_timeout(self) -> AsyncIterator[None]:
+        """Bound the wait for an answer, which goes on when it is over; raises Busy then."""
         try:
-            async with (
-                asyncio.timeout(QUEUE_PATIENCE * self._settings.answer_timeout_s),
-                self._delivery.handout(record, visitor.user_id, None) as handout,
-                aclosing(self._answers.follow(record)) as entries,
-            ):
-                async for entry in entries:
-                    receipts.append(await handout.deliver(entry))
-                    transcript.add(entry)
+            async with asyncio.timeout(QUEUE_FACTOR * self._settings.answer_timeout_s):
+                yield
         except TimeoutError:
-            raise Busy from None  # it is still answered, once a worker comes to it
-        return transcript, receipts
+            raise Busy from None
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -116,34 +102,35 @@ class HttpApi:
         try:
             if self._draining:
                 raise ShuttingDown
-            await self._answers.check()
+            await self._service.check()
         except AppError as exc:
             return web.json_response({"status": "unavailable", "error": exc.payload}, status=503)
         return web.json_response({"status": "ready"})
 
 
-def _outcome(transcript: Transcript) -> web.Response:
-    if transcript.ending and transcript.ending.error:
-        return _failed(transcript.ending.error)
+def answer_response(transcript: Transcript) -> web.Response:
+    """The response with an answer that has ended, or with the error that it failed with."""
+    if transcript.ending and (error := transcript.ending.error):
+        return _json_error(error["message"], error, status=500)
     return web.json_response({"output": transcript.text})
 
 
-def _failure(exc: AppError) -> web.Response:
-    """The original answers 500; the others are for what it does not ask: who, and how often."""
+def _error_response(exc: AppError) -> web.Response:
+    """The response to a request that is refused."""
     headers: dict[str, str] = {}
-    if isinstance(exc, Unauthorized) and not exc.retryable:
+    if exc.http_status == 401:
         headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
     if exc.retry_after_s is not None:
         headers[hdrs.RETRY_AFTER] = str(exc.retry_after_s)
-    return _failed(exc.payload, {Unauthorized: 401, RateLimited: 429}.get(type(exc), 500), headers)
+    output = "" if exc.http_status == 400 else str(exc)  # as the original answers invalid input
+    return _json_error(output, exc.payload, status=exc.http_status, headers=headers)
 
 
-def _failed(
-    error: ErrorPayload, status: int = 500, headers: Mapping[str, str] | None = None
+def _json_error(
+    output: str, error: ErrorPayload, *, status: int, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """An error as programs read it, and as one line for pages that show `output` alone."""
-    body = {"output": error["message"], "error": error}
-    return web.json_response(body, status=status, headers=headers)
+    """An error for programs, and as one line for pages that show `output` alone."""
+    return web.json_response({"output": output, "error": error}, status=status, headers=headers)
 
 
 async def _json_body(request: web.Request) -> object:
@@ -169,18 +156,18 @@ async def _browser_client(request: web.Request) -> web.StreamResponse:
 
 
 @web.middleware
-async def express_manners(request: web.Request, handler: RouteHandler) -> web.StreamResponse:
+async def express_errors(request: web.Request, handler: RouteHandler) -> web.StreamResponse:
     """Answer errors as JSON, and a wrong method like a wrong path, as Express does."""
     try:
         return await handler(request)
     except web.HTTPMethodNotAllowed:
-        return _error(404, "not_found", "There is nothing here.")
+        return _http_error(404, "not_found", "There is nothing here.")
     except web.HTTPRequestEntityTooLarge:
-        return _error(413, "invalid_request", f"The body is over {MAX_BODY_BYTES} bytes.")
+        return _http_error(413, "invalid_request", f"The body is over {MAX_BODY_BYTES} bytes.")
     except web.HTTPException as exc:
         if exc.status < 400:
             raise
-        return _error(
+        return _http_error(
             exc.status, "not_found" if exc.status == 404 else "invalid_request", exc.reason
         )
     except Exception as exc:
@@ -188,6 +175,6 @@ async def express_manners(request: web.Request, handler: RouteHandler) -> web.St
         return web.json_response({"error": AppError().payload}, status=500)
 
 
-def _error(status: int, code: str, message: str) -> web.Response:
+def _http_error(status: int, code: str, message: str) -> web.Response:
     error = {"code": code, "message": message, "retryable": False}
     return web.json_response({"error": error}, status=status)

@@ -1,15 +1,18 @@
 """GET /metrics: a process, and the worker processes beside it, in Prometheus's text format.
 
 Every series has the label `process`: `server`, `worker`, or `worker-<n>` for the n-th of
-`--workers`. A worker that is started again begins at 0 under the same name, which rate()
-takes for what it is. So nothing is stored or added up here, and nothing is counted twice
-where several servers are scraped: workers elsewhere have a port of their own.
+`--workers`. A worker that is restarted begins at 0 under the same name, which rate() takes
+for what it is: a counter reset. So nothing is stored or added up here, and nothing is counted
+twice where several servers are scraped: workers elsewhere have a port of their own.
+
+prometheus_client's multiprocess mode would do less: it adds counters up over the processes,
+and has neither gauges that are computed nor the process and garbage collectors.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -22,20 +25,20 @@ from ..runtime.metrics import PREFIX, Metrics
 from ..settings import Settings
 from ..store import work_queue
 from ..store.connection import STORAGE_ERRORS, Storage
-from ..store.counted_redis import KINDS
+from ..store.failures import KINDS
 
 PATH = "/metrics"
-PATIENCE_S = 1.0  # for a worker, and for Redis; Prometheus itself waits for 10 s by default
-SOCKETS = "worker-*.sock"
+TIMEOUT_S = 1.0  # for a worker, and for Redis; Prometheus itself waits for 10 s by default
+SOCKETS = "worker-*.sock"  # Unix sockets, so that no worker needs a free port
 
 logger = logging.getLogger(__name__)
 
 
-class Exposition:
-    """Answers scrapes of a process, named `process`.
+class MetricsEndpoint:
+    """Answers scrapes of a process, whose series have `process` as a label.
 
-    A server (`is_server`) tells of the queue as well. `workers` is where the sockets of its
-    worker processes are, named by `socket_of`.
+    A server (`is_server`) includes the queue, and its worker processes: `workers` is the
+    directory of their sockets, which are named by `socket_of`.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class Exposition:
             text or _text([_up(0)], socket.stem)
             for socket, text in zip(sockets, texts, strict=True)
         ]
-        body = join([_text(own, self._process), *workers])
+        body = join_expositions([_text(own, self._process), *workers])
         return web.Response(body=body.encode(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def _queue(self) -> list[Metric]:
@@ -74,7 +77,7 @@ class Exposition:
             f"{PREFIX}_questions_queued", "Questions that no worker has taken yet, in all"
         )
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(TIMEOUT_S):
                 queued.add_metric([], await work_queue.waiting(self._storage.pipelining))
             up.add_metric([], 1)
         except STORAGE_ERRORS:
@@ -116,7 +119,7 @@ def _up(value: int) -> Metric:
     return GaugeMetricFamily(f"{PREFIX}_process_up", "Whether a process answers", value)
 
 
-def join(texts: Iterable[str]) -> str:
+def join_expositions(texts: Iterable[str]) -> str:
     """Make one exposition of several: the format wants all samples of a family together."""
     families: dict[str, list[str]] = {}
     for text in texts:
@@ -131,7 +134,7 @@ async def _fetch(socket: Path) -> str:
     try:
         connector = aiohttp.UnixConnector(str(socket))
         async with (
-            asyncio.timeout(PATIENCE_S),
+            asyncio.timeout(TIMEOUT_S),
             aiohttp.ClientSession(connector=connector, raise_for_status=True) as http,
             http.get(f"http://worker{PATH}") as response,
         ):
@@ -147,32 +150,25 @@ def socket_of(directory: Path, number: int) -> Path:
 
 
 @asynccontextmanager
-async def answering(
-    exposition: Exposition, *, host: str = "", port: int = 0, socket: Path | None = None
+async def serve_worker_metrics(
+    metrics: Metrics, storage: Storage, settings: Settings, socket: Path | None
 ) -> AsyncIterator[None]:
-    """Let a process without a server be scraped: on a socket, else on a port, else not at all.
+    """Answer scrapes of a worker while the block lasts.
 
-    Raises OSError where it cannot listen there.
+    They come through the socket that its server has given it, else to the port that the
+    settings name, if any. Raises OSError where that is taken.
     """
+    endpoint = MetricsEndpoint(metrics, storage, socket.stem if socket else "worker")
     app = web.Application()
-    app.router.add_get(PATH, exposition.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=PATIENCE_S)
+    app.router.add_get(PATH, endpoint.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=TIMEOUT_S)
     await runner.setup()
+    host, port = settings.host or None, settings.worker_metrics_port
     try:
         if socket:
             await web.UnixSite(runner, socket).start()
         elif port:
-            await web.TCPSite(runner, host or None, port, reuse_address=True).start()
+            await web.TCPSite(runner, host, port, reuse_address=True).start()
         yield
     finally:
         await runner.cleanup()
-
-
-def answering_for_worker(
-    metrics: Metrics, storage: Storage, settings: Settings, socket: Path | None
-) -> AbstractAsyncContextManager[None]:
-    """Let a worker be scraped through the socket that its server gives it, else by its port."""
-    exposition = Exposition(metrics, storage, socket.stem if socket else "worker")
-    return answering(
-        exposition, host=settings.host, port=settings.worker_metrics_port, socket=socket
-    )

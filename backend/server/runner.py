@@ -1,4 +1,4 @@
-"""How connections are let in: no longer than they are of use, and with no words in the log."""
+"""aiohttp's runner with a keep-alive timeout, and a log without text that clients sent."""
 
 import logging
 from typing import Any
@@ -12,17 +12,17 @@ from ..protocol.errors import origin
 # aiohttp's 3630 s would let anybody keep a thousand connections open with a byte an hour.
 # Longer than the 60 s after which proxies let go of idle connections, so that none of them
 # sends a request on one that we are about to close.
-NEXT_REQUEST_S = 75.0
+KEEP_ALIVE_S = 75.0
 
 
-class _WithoutWords(logging.Filter):
+class _Redaction(logging.Filter):
     """Makes one line of what aiohttp logs with a traceback, and nothing of clients' mistakes.
 
     The traceback of an unreadable request quotes it, line ends included.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether there is to be a line; the record holds no words then."""
+        """Whether to log the record, which holds no text of a client's any more."""
         exc = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if isinstance(exc, HttpProcessingError | web.RequestPayloadError):
             return False
@@ -33,12 +33,12 @@ class _WithoutWords(logging.Filter):
 
 
 def make_runner(
-    app: web.Application, *, next_request_s: float = NEXT_REQUEST_S, **options: Any
+    app: web.Application, *, keep_alive_s: float = KEEP_ALIVE_S, **options: Any
 ) -> web.AppRunner:
-    """A runner of an application, with these bounds; the rest is aiohttp's to explain."""
+    """A runner that closes idle connections after `keep_alive_s`; `options` are AppRunner's."""
     driver_logger = logging.getLogger(f"{__name__}.driver")
     if not driver_logger.filters:
-        driver_logger.addFilter(_WithoutWords())
+        driver_logger.addFilter(_Redaction())
     return web.AppRunner(
-        app, access_log=None, logger=driver_logger, keepalive_timeout=next_request_s, **options
+        app, access_log=None, logger=driver_logger, keepalive_timeout=keep_alive_s, **options
     )

@@ -8,20 +8,15 @@ import socketio
 from socketio.exceptions import ConnectionRefusedError
 
 from ..protocol import requests
-from ..protocol.entries import Chunk, refusal
+from ..protocol.entries import refusal
 from ..protocol.errors import AppError, IdTaken, ShuttingDown, Unauthorized, origin
 from ..protocol.record import Record
 from ..runtime.metrics import Metrics
 from ..settings import Settings
-from . import engineio_fixes
-from .access import Reception
+from .access import Access
 from .auth import Visitor
-from .delivery import Delivery
-from .question_service import Answers
-from .socket_acks import Receipts, Received
-from .subscriptions import Readers
-
-OUTBOX_PACKETS = 64  # a reader waits until a socket has taken its packets, beyond so many
+from .socket_outbox import SocketOutbox
+from .subscriptions import Subscriptions
 
 logger = logging.getLogger(__name__)
 
@@ -29,29 +24,28 @@ Ack = dict[str, Any]
 Handler = Callable[[str, Any], Awaitable[Ack]]
 
 
-class Sockets:
+class SocketEvents:
     """Serves the events of the contract to the sockets of one server process."""
 
     def __init__(
         self,
         sio: socketio.AsyncServer,
-        answers: Answers,
-        reception: Reception,
-        delivery: Delivery,
+        access: Access,
+        subscriptions: Subscriptions,
+        outbox: SocketOutbox,
         settings: Settings,
-        metrics: Metrics | None = None,
+        *,
+        metrics: Metrics,
     ) -> None:
-        self._sio = sio
-        self._delivery = delivery
-        self._reception = reception
+        self._access = access
+        self._subscriptions = subscriptions
+        self._outbox = outbox
         self._settings = settings
-        self._readers = Readers(answers, delivery, self._emit, settings.max_followed_per_socket)
         self._visitors: dict[str, Visitor] = {}  # by socket
-        self._receipts: dict[str, Receipts] = {}
         self._refusing = False
-        self._metrics = metrics or Metrics()
-        self._metrics.sockets.set_function(lambda: len(self._visitors))
-        self._metrics.readers.set_function(lambda: self._readers.running)
+        self._metrics = metrics
+        metrics.sockets.set_function(lambda: len(self._visitors))
+        metrics.readers.set_function(lambda: subscriptions.running)
         sio.on("connect", self._connected)
         sio.on("disconnect", self._disconnected)
         sio.on("askQuestion", self._acknowledged(self._ask, "ask"))
@@ -63,26 +57,23 @@ class Sockets:
         self._refusing = True
 
     async def close(self) -> None:
-        """End every reader; on return no task of ours is left."""
+        """End every subscription; on return no task of ours is left."""
         self._refusing = True
-        await self._readers.close()
+        await self._subscriptions.close()
 
     async def _connected(self, sid: str, environ: Any, auth: Any = None) -> None:
         try:
-            self._visitors[sid] = await self._reception.welcome(environ["aiohttp.request"], auth)
+            self._visitors[sid] = await self._access.connect(environ["aiohttp.request"], auth)
         except AppError as exc:
             self._metrics.refused("connect", exc)
             raise ConnectionRefusedError(str(exc), exc.payload) from exc
-        self._receipts[sid] = Receipts(lambda: engineio_fixes.is_written(self._sio, sid))
-        self._readers.open(sid)
+        self._subscriptions.open(sid)
 
     async def _disconnected(self, sid: str, reason: Any = None) -> None:
         # The worker goes on: whoever comes back finds the whole answer.
         if visitor := self._visitors.pop(sid, None):
-            self._reception.leave(visitor)
-        if receipts := self._receipts.pop(sid, None):
-            receipts.close()
-        await self._readers.drop(sid)
+            self._access.disconnect(visitor)
+        await self._subscriptions.drop(sid)
 
     def _acknowledged(self, handler: Handler, request: str) -> Callable[..., Awaitable[Ack]]:
         """Make an event handler of it that answers in every case; `request` is its metric's."""
@@ -106,53 +97,39 @@ class Sockets:
             payload,
             max_topic_chars=self._settings.max_topic_chars,
             max_question_chars=self._settings.max_question_chars,
-            new_id=self._delivery.new_question_id,
+            id_prefix=self._settings.question_id_prefix,
         )
         visitor = self._visitor(sid)
-        with self._readers.place(sid, ask.question_id):
-            record = await self._reception.ask(visitor, ask)
-            await self._readers.start(sid, visitor.user_id, record)
+        with self._subscriptions.reserve(sid, ask.question_id):
+            record = await self._access.ask(visitor, ask)
+            await self._subscriptions.start(sid, visitor.user_id, record)
         return _state(record)
 
     async def _resume(self, sid: str, payload: Any) -> Ack:
         resume = requests.parse_resume(payload)
         visitor = self._visitor(sid)
-        with self._readers.place(sid, resume.question_id):
-            record = await self._reception.find(visitor, resume.question_id)
-            await self._readers.start(sid, visitor.user_id, record, resume.after)
+        with self._subscriptions.reserve(sid, resume.question_id):
+            record = await self._access.find(visitor, resume.question_id)
+            await self._subscriptions.start(sid, visitor.user_id, record, resume.after)
         self._metrics.resumed(record.status)
         # Who opens somebody's link has never seen what was asked.
         return {**_state(record), "topic": record.topic, "topicQuestion": record.question}
 
     async def _stop(self, sid: str, payload: Any) -> Ack:
         question_id = requests.parse_stop(payload)
-        return _state(await self._reception.stop(self._visitor(sid), question_id))
+        return _state(await self._access.stop(self._visitor(sid), question_id))
 
     async def _refuse(self, sid: str, payload: Any, error: AppError) -> None:
         """Give a page that passes no callback what it waits for: START, one line, END."""
         question_id = requests.refused_id(None if isinstance(error, IdTaken) else payload)
         for chunk in refusal(question_id, error.payload):
-            await self._emit(sid, chunk)
+            await self._outbox.send(sid, chunk)
 
     def _visitor(self, sid: str) -> Visitor:
         try:
             return self._visitors[sid]
         except KeyError:
             raise Unauthorized("This connection has ended.") from None
-
-    async def _emit(self, sid: str, chunk: Chunk, received: Received | None = None) -> None:
-        """Send a chunk, and wait while the socket is behind.
-
-        `received` is called once the client has the chunk, perhaps long after.
-        """
-        receipts, is_end = self._receipts.get(sid), "status" in chunk[1]
-        to_call = receipts.note(received, at_once=is_end) if receipts and received else None
-        await self._sio.emit("chunk", chunk, to=sid, callback=to_call)
-        behind = engineio_fixes.outbox_size(self._sio, sid)
-        if behind > OUTBOX_PACKETS or (behind and received and is_end):
-            await engineio_fixes.outbox_drained(self._sio, sid)
-        if receipts and received:
-            receipts.look()
 
 
 def _for_clients(exc: Exception) -> AppError:

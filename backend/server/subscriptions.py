@@ -1,43 +1,79 @@
-"""The readers of a server: one task for each socket and the question that it follows."""
+"""Which socket follows which answers: one task for each socket and question."""
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 
-from ..protocol.entries import Chunk, Entry, failure, notice
+from ..protocol.entries import Entry, failure, notice
 from ..protocol.errors import AppError, Busy, Expired, origin
 from ..protocol.record import Record
-from ..runtime.task_groups import cancel
-from .delivery import Delivery, Receipt
-from .question_service import Answers
-from .socket_acks import Received
+from ..runtime.background_tasks import cancel
+from .question_service import QuestionService
+from .socket_outbox import SocketOutbox
 
 logger = logging.getLogger(__name__)
 
-Emit = Callable[[str, Chunk, Received | None], Awaitable[None]]
 
-
-class Readers:
-    """Starts and ends readers.
-
-    `emit` sends a chunk, waits while the socket is behind, and calls what it is given
-    once the client has received the chunk.
-    """
+class Subscription:
+    """One socket that follows one answer, from behind the entry `after` or from its START."""
 
     def __init__(
-        self, answers: Answers, delivery: Delivery, emit: Emit, most_per_socket: int
+        self,
+        service: QuestionService,
+        outbox: SocketOutbox,
+        sid: str,
+        record: Record,
+        after: str | None,
     ) -> None:
-        self._answers = answers
-        self._delivery = delivery
-        self._emit = emit
-        self._most = most_per_socket
-        self._tasks: dict[str, dict[str, asyncio.Task[None]]] = {}
-        self._reserved: Counter[str] = Counter()  # by socket: readers that are about to start
+        self._service = service
+        self._outbox = outbox
+        self._sid = sid
+        self._record = record
+        self._after = after
+        self._attempt = max(1, record.attempt)  # the newest one that was sent
+
+    async def run(self) -> None:
+        """Send the answer; where it cannot be read on, send an END that says why."""
+        try:
+            await self._send_entries()
+        except Exception as exc:
+            question_id = self._record.question_id
+            if not isinstance(exc, Expired):
+                logger.error("question %s: subscription failed: %s", question_id, origin(exc))
+            error = exc if isinstance(exc, AppError) else AppError()
+            # Of the attempt that is shown: the END of an older one would be ignored.
+            for chunk in failure(question_id, self._attempt, error.payload):
+                await self._outbox.send(self._sid, chunk)
+
+    async def _send_entries(self) -> None:
+        async with aclosing(self._service.follow(self._record, self._after)) as entries:
+            async for entry in entries:
+                self._attempt = max(self._attempt, entry.attempt)
+                if entry.ending and entry.ending.error:  # before a failed END, a line for people
+                    line = notice(entry.question_id, entry.attempt, entry.ending.error)
+                    await self._outbox.send(self._sid, line)
+                await self._send(entry)
+
+    async def _send(self, entry: Entry) -> None:
+        await self._outbox.send(self._sid, entry.chunk())
+
+
+class Subscriptions:
+    """The subscriptions of all sockets of a server, at most `max_per_socket` for each."""
+
+    def __init__(
+        self, service: QuestionService, outbox: SocketOutbox, *, max_per_socket: int
+    ) -> None:
+        self._service = service
+        self._outbox = outbox
+        self._max_per_socket = max_per_socket
+        self._tasks: dict[str, dict[str, asyncio.Task[None]]] = {}  # by socket, by question
+        self._reserved: Counter[str] = Counter()  # by socket: those that are about to start
 
     def open(self, sid: str) -> None:
-        """Let a socket have readers."""
+        """Let a socket have subscriptions."""
         self._tasks[sid] = {}
 
     @property
@@ -46,23 +82,25 @@ class Readers:
         return sum(map(len, self._tasks.values()))
 
     async def drop(self, sid: str) -> None:
-        """End the readers of a socket that has gone."""
+        """End the subscriptions of a socket that has gone."""
         await cancel(self._tasks.pop(sid, {}).values())
 
     async def close(self) -> None:
-        """End every reader, and start none any more; on return no task of ours is left."""
-        tasks = [task for readers in self._tasks.values() for task in readers.values()]
+        """End every subscription, and start none any more; on return no task of ours is left."""
+        tasks = [task for of_socket in self._tasks.values() for task in of_socket.values()]
         self._tasks.clear()
         await cancel(tasks)
 
     @contextmanager
-    def place(self, sid: str, question_id: str) -> Iterator[None]:
-        """Keep a place for a reader while its question is looked up.
+    def reserve(self, sid: str, question_id: str) -> Iterator[None]:
+        """Count a subscription already while its question is looked up.
 
-        Raises Busy where the socket has too many; going on with one is not one more.
+        Raises Busy where the socket has too many; one that replaces another is not one more.
         """
-        readers = self._tasks.get(sid, {})
-        if question_id not in readers and len(readers) + self._reserved[sid] >= self._most:
+        running = self._tasks.get(sid, {})
+        if question_id not in running and (
+            len(running) + self._reserved[sid] >= self._max_per_socket
+        ):
             raise Busy(
                 "This connection follows too many answers already.",
                 limit="max_followed_per_socket",
@@ -76,43 +114,23 @@ class Readers:
                 del self._reserved[sid]
 
     async def start(self, sid: str, user_id: str, record: Record, after: str | None = None) -> None:
-        """Start a reader, in place of one that the user's socket may have for this question."""
-        readers = self._tasks.get(sid, {})
-        while previous := readers.pop(record.question_id, None):
+        """Let a socket of this user follow an answer; what it had of it before ends first."""
+        running = self._tasks.get(sid, {})
+        while previous := running.pop(record.question_id, None):
             await cancel([previous])
-        if self._tasks.get(sid) is readers:  # else the socket has gone meanwhile
-            task = asyncio.create_task(self._forward(sid, user_id, record, after))
-            readers[record.question_id] = task
-            task.add_done_callback(lambda ended: _forget(readers, record.question_id, ended))
+        if self._tasks.get(sid) is running:  # else the socket has gone meanwhile
+            task = asyncio.create_task(self._subscription(sid, user_id, record, after).run())
+            running[record.question_id] = task
+            task.add_done_callback(lambda ended: _forget(running, record.question_id, ended))
 
-    async def _forward(self, sid: str, user_id: str, record: Record, after: str | None) -> None:
-        """Send an answer to a socket, entry by entry."""
-        attempt = max(1, record.attempt)
-        try:
-            async with (
-                self._delivery.handout(record, user_id, after) as handout,
-                aclosing(self._answers.follow(record, after)) as entries,
-            ):
-                async for entry in entries:
-                    attempt = max(attempt, entry.attempt)
-                    await self._send(sid, entry, await handout.deliver(entry))
-        except Exception as exc:
-            if not isinstance(exc, Expired):
-                logger.error("question %s: reader failed: %s", record.question_id, origin(exc))
-            error = exc if isinstance(exc, AppError) else AppError()
-            # Of the attempt that is shown: an end of an older one would be ignored.
-            for chunk in failure(record.question_id, attempt, error.payload):
-                await self._emit(sid, chunk, None)
-
-    async def _send(self, sid: str, entry: Entry, receipt: Receipt) -> None:
-        if entry.ending and entry.ending.error:  # before a failed END stands a line for people
-            line = notice(entry.question_id, entry.attempt, entry.ending.error)
-            await self._emit(sid, line, None)
-        await self._emit(sid, entry.chunk(redelivered=receipt.redelivered), receipt.received)
+    def _subscription(
+        self, sid: str, user_id: str, record: Record, after: str | None
+    ) -> Subscription:
+        return Subscription(self._service, self._outbox, sid, record, after)
 
 
 def _forget(
-    readers: dict[str, asyncio.Task[None]], question_id: str, task: asyncio.Task[None]
+    running: dict[str, asyncio.Task[None]], question_id: str, task: asyncio.Task[None]
 ) -> None:
-    if readers.get(question_id) is task:
-        del readers[question_id]
+    if running.get(question_id) is task:
+        del running[question_id]

@@ -1,4 +1,4 @@
-"""One user's consumer group: the commands of Redis, and what is known of their effects."""
+"""One user's consumer group in Redis: reading, acknowledging and claiming its entries."""
 
 import asyncio
 from collections.abc import Iterable
@@ -8,9 +8,9 @@ from redis.exceptions import ResponseError
 from ..protocol.entries import BEGINNING, entry_order
 from .connection import Storage, insist
 
-TAKE = 1_000  # entries one XREADGROUP puts on the list of pending ones
-PAGE = 100  # pending entries one command looks through
-PAGES = 10  # so many pages a look: more than a user has on the way to any client
+READ_COUNT = 1_000  # entries one XREADGROUP puts on the pending list
+CLAIM_COUNT = 100  # pending entries one XAUTOCLAIM scans
+CLAIMS = 10  # so many of them a call: more than a user has on the way to any client
 
 
 class ConsumerGroup:
@@ -25,11 +25,11 @@ class ConsumerGroup:
         self.name = f"{base}_Grp_{user_id}"
         self.consumer = f"{base}_Con_{user_id}"
         self.delivered = BEGINNING
-        self._looked_at = BEGINNING
+        self._claim_cursor = BEGINNING
         self._ttl_s = ttl_s
         self._redis = storage.commands
         self._pipelining = storage.pipelining
-        self._taking = asyncio.Lock()
+        self._reading = asyncio.Lock()
 
     async def create(self) -> None:
         """Make sure that it exists; it begins with the oldest entry.
@@ -58,19 +58,19 @@ class ConsumerGroup:
         An entry is given once in the group's life, whichever server asks for it. Waits
         through outages.
         """
-        async with self._taking:
+        async with self._reading:
             while entry_order(entry_id) > entry_order(self.delivered):
-                ids = await insist(self._take)
-                if len(ids) == TAKE:
+                ids = await insist(self._read_next)
+                if len(ids) == READ_COUNT:
                     self.delivered = ids[-1]
                 else:  # nothing is left, up to this entry at least
                     self.delivered = max([entry_id, *ids[-1:]], key=entry_order)
 
-    async def _take(self) -> list[str]:
+    async def _read_next(self) -> list[str]:
         try:
             reply = await self._pipelining.send(
                 *("XREADGROUP", "GROUP", self.name, self.consumer),
-                *("COUNT", TAKE, "STREAMS", self.stream, ">"),
+                *("COUNT", READ_COUNT, "STREAMS", self.stream, ">"),
             )
         except ResponseError:  # NOGROUP: Redis was emptied
             await self.create()
@@ -92,20 +92,20 @@ class ConsumerGroup:
     async def claim(self, idle_ms: int) -> dict[str, list[str]]:
         """Take over what has been pending for so long, under whichever consumer's name.
 
-        Returns the ids of what was claimed, by question. One call looks at PAGES pages, and
-        the next one goes on behind them. Redis drops on the way what was trimmed from the
-        stream meanwhile.
+        Returns the ids of what was claimed, by question. One call scans CLAIMS times
+        CLAIM_COUNT entries, and the next one goes on behind them. Redis drops on the way
+        what was trimmed from the stream meanwhile.
         """
         claimed: dict[str, list[str]] = {}
-        for _ in range(PAGES):
-            self._looked_at, entries, *_ = await self._redis.xautoclaim(
+        for _ in range(CLAIMS):
+            self._claim_cursor, entries, *_ = await self._redis.xautoclaim(
                 *(self.stream, self.name, self.consumer, idle_ms),
-                start_id=self._looked_at,
-                count=PAGE,
+                start_id=self._claim_cursor,
+                count=CLAIM_COUNT,
             )
             for entry_id, fields in entries:
                 if fields is not None:  # as Redis before 7 reports what was trimmed
                     claimed.setdefault(fields.get("questionId", ""), []).append(entry_id)
-            if self._looked_at == BEGINNING:
+            if self._claim_cursor == BEGINNING:
                 break
         return claimed

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import uuid
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from backend.protocol.errors import InvalidRequest
 from backend.protocol.requests import (
     EVERYBODY,
+    GROUP_ID_PREFIX,
     Ask,
     Resume,
+    is_question_id,
     parse_ask,
     parse_resume,
     parse_stop,
@@ -60,6 +63,20 @@ def test_a_question_without_an_id_gets_one(payload: dict[str, Any]) -> None:
     first, second = ask(payload).question_id, ask(payload).question_id
     assert uuid.UUID(first).version == 4
     assert first != second
+
+
+def test_a_new_id_may_have_a_prefix() -> None:
+    """The consumer-group mode's begins every id that we make; one that the client chose stays."""
+    parse = partial(
+        parse_ask,
+        max_topic_chars=MAX_TOPIC,
+        max_question_chars=MAX_QUESTION,
+        id_prefix=GROUP_ID_PREFIX,
+    )
+    made = parse(asking()).question_id
+    assert made.startswith("Q-")
+    assert is_question_id(made)
+    assert parse(asking(questionId=QUESTION_ID)).question_id == QUESTION_ID
 
 
 @pytest.mark.parametrize(

@@ -124,12 +124,13 @@ async def test_asking_twice_is_not_one_more(storage: Storage) -> None:
 async def test_a_full_queue(storage: Storage) -> None:
     """Questions that would only wait are refused; those in work do not count."""
     site = Site(storage, max_queued=2)
-    await storage.commands.xgroup_create(work_queue.STREAM, work_queue.GROUP, id="0", mkstream=True)
+    queue, group = work_queue.QUEUE_STREAM, work_queue.QUEUE_GROUP
+    await storage.commands.xgroup_create(queue, group, id="0", mkstream=True)
     await site.ask(SOMEBODY)
     await site.ask(SOMEBODY)
     with pytest.raises(Busy):
         await site.ask(ANN)
-    await storage.commands.xreadgroup(work_queue.GROUP, "worker", {work_queue.STREAM: ">"}, count=1)
+    await storage.commands.xreadgroup(group, "worker", {queue: ">"}, count=1)
     await site.ask(ANN)
     with pytest.raises(Busy):
         await site.ask(ANN)

@@ -21,8 +21,8 @@ from backend.server.auth import (
     MAX_TOKEN_CHARS,
     Identity,
     KeySet,
-    TakenAtTheirWord,
-    Tokens,
+    TokenIdentity,
+    UnverifiedIdentity,
     Visitor,
     identity_of,
 )
@@ -65,7 +65,7 @@ def tokens() -> Identity:
 async def test_without_settings_everybody_is_taken_at_their_word() -> None:
     """Nobody needs a token, a name is not verified, and an id is the right to read."""
     identity = identity_of(Settings())
-    assert isinstance(identity, TakenAtTheirWord)
+    assert isinstance(identity, UnverifiedIdentity)
     assert await identity.identify(ADDRESS, {"userId": "ann"}) == Visitor("ann", ADDRESS)
     somebody = await identity.identify(ADDRESS, None)
     assert (somebody.user_id, somebody.verified) == (EVERYBODY, False)
@@ -210,17 +210,17 @@ class Issuer:
 
 
 @pytest.fixture
-async def issuer() -> AsyncIterator[tuple[Issuer, Tokens, KeySet]]:
+async def issuer() -> AsyncIterator[tuple[Issuer, TokenIdentity, KeySet]]:
     """An issuer, and the tokens that it is trusted with."""
     issuer = Issuer()
     app = web.Application()
     app.router.add_get("/jwks", issuer.serve)
     async with TestServer(app) as server:
         keys = KeySet(str(server.make_url("/jwks")))
-        yield issuer, Tokens(keys), keys
+        yield issuer, TokenIdentity(keys), keys
 
 
-async def test_published_keys(issuer: tuple[Issuer, Tokens, KeySet]) -> None:
+async def test_published_keys(issuer: tuple[Issuer, TokenIdentity, KeySet]) -> None:
     """The key that a token names is fetched once, and kept."""
     publisher, tokens, _ = issuer
     publisher.keys["one"] = EC
@@ -229,7 +229,7 @@ async def test_published_keys(issuer: tuple[Issuer, Tokens, KeySet]) -> None:
     assert publisher.fetches == 1
 
 
-async def test_unknown_keys_cost_one_fetch(issuer: tuple[Issuer, Tokens, KeySet]) -> None:
+async def test_unknown_keys_cost_one_fetch(issuer: tuple[Issuer, TokenIdentity, KeySet]) -> None:
     """However many key ids somebody makes up, the issuer is not asked for each of them."""
     publisher, tokens, _ = issuer
     publisher.keys["one"] = EC
@@ -241,7 +241,7 @@ async def test_unknown_keys_cost_one_fetch(issuer: tuple[Issuer, Tokens, KeySet]
 
 
 async def test_a_new_key_is_found(
-    issuer: tuple[Issuer, Tokens, KeySet], monkeypatch: pytest.MonkeyPatch
+    issuer: tuple[Issuer, TokenIdentity, KeySet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a pause a key that was added is fetched, and the old ones are known as long."""
     publisher, tokens, _ = issuer
@@ -258,7 +258,7 @@ async def test_a_new_key_is_found(
     assert await identify(tokens, publisher.token("one", EC))
 
 
-async def test_an_issuer_that_is_down(issuer: tuple[Issuer, Tokens, KeySet]) -> None:
+async def test_an_issuer_that_is_down(issuer: tuple[Issuer, TokenIdentity, KeySet]) -> None:
     """Where the keys cannot be had, a client is told that it may try again."""
     publisher, tokens, _ = issuer
     publisher.broken = True

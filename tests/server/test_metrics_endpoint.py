@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from backend.app import create_app, load_configured_chain, run_worker
 from backend.llm.base import Chain
 from backend.llm.demo_model import demo_chain
 from backend.runtime.metrics import Metrics
-from backend.server.metrics_endpoint import Exposition, answering, join, socket_of
+from backend.server.metrics_endpoint import join_expositions, serve_worker_metrics, socket_of
 from backend.settings import Settings
 from backend.store.connection import Storage, connect
 from backend.store.embedded_redis import embedded_redis
@@ -49,9 +49,12 @@ async def scraped(client: Client) -> Scrape:
     return Scrape.parse(text)
 
 
-def worker(metrics: Metrics, name: str = "worker") -> Exposition:
-    """What a worker process shows."""
-    return Exposition(metrics, embedded_redis(), name)
+def worker(
+    socket: Path | None = None, *, metrics: Metrics | None = None, port: int = 0
+) -> AbstractAsyncContextManager[None]:
+    """A worker process that is scraped there."""
+    settings = Settings(host="127.0.0.1", worker_metrics_port=port)
+    return serve_worker_metrics(metrics or Metrics(), embedded_redis(), settings, socket)
 
 
 async def test_a_server_tells_about_itself(client: Client) -> None:
@@ -84,9 +87,8 @@ async def test_workers_are_included(client: Client, tmp_path: Path) -> None:
         for number in (1, 2):
             metrics = Metrics()
             metrics.pieces.inc(10 * number)
-            place = socket_of(tmp_path, number)
-            exposition = worker(metrics, place.stem)
-            await stack.enter_async_context(answering(exposition, socket=place))
+            socket = socket_of(tmp_path, number)
+            await stack.enter_async_context(worker(socket, metrics=metrics))
         said = await scraped(client)
     assert said.processes() == {"server": 1, "worker-1": 1, "worker-2": 1}
     assert said.total("pieces_total", process="worker-2") == 20
@@ -99,10 +101,10 @@ async def test_a_dead_worker_is_down(client: Client, tmp_path: Path) -> None:
     listening = await asyncio.start_unix_server(lambda reader, writer: None, dead)
     listening.close()
     await listening.wait_closed()
-    async with answering(worker(Metrics(), "worker-2"), socket=socket_of(tmp_path, 2)):
+    async with worker(socket_of(tmp_path, 2)):
         assert (await scraped(client)).processes() == {"server": 1, "worker-1": 0, "worker-2": 1}
     # The socket is taken over by the next one of that number.
-    async with answering(worker(Metrics(), "worker-1"), socket=dead):
+    async with worker(dead):
         assert (await scraped(client)).processes()["worker-1"] == 1
 
 
@@ -110,10 +112,10 @@ async def test_a_frozen_worker_delays_no_scrape_for_long(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that accepts and says nothing is down as well, after a moment."""
-    monkeypatch.setattr("backend.server.metrics_endpoint.PATIENCE_S", 0.05)
-    place = socket_of(tmp_path, 1)
+    monkeypatch.setattr("backend.server.metrics_endpoint.TIMEOUT_S", 0.05)
+    socket = socket_of(tmp_path, 1)
     held: list[asyncio.StreamWriter] = []
-    frozen = await asyncio.start_unix_server(lambda _, writer: held.append(writer), place)
+    frozen = await asyncio.start_unix_server(lambda _, writer: held.append(writer), socket)
     async with frozen, asyncio.timeout(5):
         assert (await scraped(client)).processes() == {"server": 1, "worker-1": 0}
         for writer in held:
@@ -149,8 +151,7 @@ async def test_a_taken_port_is_an_error() -> None:
     """A worker that cannot be scraped as it was told to does not start."""
     port = free_port()
     settings = Settings(host="127.0.0.1", worker_metrics_port=port)
-    first = answering(worker(Metrics()), host="127.0.0.1", port=port)
-    async with first:
+    async with worker(port=port):
         with pytest.raises(OSError, match="address already in use"):
             async with run_worker(
                 settings, connect=embedded_redis, load_chain=load_configured_chain
@@ -162,4 +163,4 @@ def test_families_are_joined() -> None:
     """Of several expositions one is made in which every family stands once."""
     one = "# HELP a About a.\n# TYPE a counter\na_total 1\n# HELP b About b.\n# TYPE b gauge\nb 2\n"
     two = "# HELP b About b.\n# TYPE b gauge\nb 3\n"
-    assert join([one, two]) == one + "b 3\n"
+    assert join_expositions([one, two]) == one + "b 3\n"

@@ -25,12 +25,12 @@ async def fail(request: web.Request) -> web.Response:
 
 
 @asynccontextmanager
-async def listening(next_request_s: float) -> AsyncIterator[int]:
+async def listening(keep_alive_s: float) -> AsyncIterator[int]:
     """A server with such patience; its port."""
     app = web.Application()
     app.router.add_get("/", say_hello)
     app.router.add_get("/broken", fail)
-    runner = make_runner(app, next_request_s=next_request_s)
+    runner = make_runner(app, keep_alive_s=keep_alive_s)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

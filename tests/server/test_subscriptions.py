@@ -1,8 +1,7 @@
-"""Readers by themselves: what a socket's coming and going, seen from outside, cannot tell."""
+"""Subscriptions by themselves: what a socket's coming and going, seen from outside, cannot tell."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
 
 import pytest
 
@@ -10,18 +9,19 @@ from backend.protocol.entries import Chunk, Ending, Entry
 from backend.protocol.errors import Busy, Expired, ModelTimeout
 from backend.protocol.record import Record
 from backend.protocol.requests import EVERYBODY, new_question_id
-from backend.server.question_service import Answers
-from backend.server.socket_acks import Received
-from backend.server.subscriptions import Readers
-from tests.fakes.rig import PATIENCE_S, PLAIN, STREAM, end, new_ask, open_answer, whole_answer
+from backend.server.question_service import QuestionService
+from backend.server.socket_outbox import SocketOutbox
+from backend.server.subscriptions import Subscriptions
+from tests.fakes.rig import PATIENCE_S, STREAM, end, new_ask, open_answer, whole_answer
+from tests.fakes.told_backend import running_subscriptions
 
 
-class ToldAnswers(Answers):
-    """Answers that consist of what a test has put here."""
+class ToldService(QuestionService):
+    """A question service whose answers consist of what a test has put here."""
 
     def __init__(self) -> None:
         self.told: asyncio.Queue[Entry | Exception] = asyncio.Queue()
-        self.followed: list[str | None] = []  # where each reader has begun
+        self.followed: list[str | None] = []  # where each subscription has started
         self.ended = 0
         self._begun = asyncio.Condition()
         self.unwinding = asyncio.Event()
@@ -29,7 +29,7 @@ class ToldAnswers(Answers):
         self.may_unwind.set()
 
     async def follow(self, record: Record, after: str | None = None) -> AsyncGenerator[Entry]:
-        """Give what is told, up to the END; a reader that is cancelled takes its time."""
+        """Give what is told, up to the END; a subscription that is cancelled takes its time."""
         async with self._begun:
             self.followed.append(after)
             self._begun.notify_all()
@@ -47,7 +47,7 @@ class ToldAnswers(Answers):
             self.ended += 1
 
     async def following(self, times: int) -> None:
-        """Wait until so many readers in all have begun to follow."""
+        """Wait until so many subscriptions in all have started."""
         async with asyncio.timeout(PATIENCE_S), self._begun:
             await self._begun.wait_for(lambda: len(self.followed) >= times)
 
@@ -57,7 +57,7 @@ class ToldAnswers(Answers):
             self.told.put_nowait(entry)
 
 
-class Socket:
+class Outbox(SocketOutbox):
     """Takes chunks, and tells when one has come."""
 
     def __init__(self) -> None:
@@ -65,7 +65,9 @@ class Socket:
         self.sids: set[str] = set()
         self._received = asyncio.Condition()
 
-    async def emit(self, sid: str, chunk: Chunk, received: Received | None = None) -> None:
+    async def send(
+        self, sid: str, chunk: Chunk, acknowledged: Callable[..., None] | None = None
+    ) -> None:
         """Take one chunk."""
         async with self._received:
             self.chunks.append(chunk)
@@ -80,23 +82,23 @@ class Socket:
 
 
 @pytest.fixture
-def answers() -> ToldAnswers:
+def service() -> ToldService:
     """Nothing has been said."""
-    return ToldAnswers()
+    return ToldService()
 
 
 @pytest.fixture
-def socket() -> Socket:
+def outbox() -> Outbox:
     """Nothing has come."""
-    return Socket()
+    return Outbox()
 
 
 @pytest.fixture
-def readers(answers: ToldAnswers, socket: Socket) -> Readers:
-    """The readers of one open socket, `sid`, which may have two."""
-    readers = Readers(answers, PLAIN, socket.emit, 2)
-    readers.open("sid")
-    return readers
+def subscriptions(service: ToldService, outbox: Outbox) -> Subscriptions:
+    """The subscriptions of one open socket, `sid`, which may have two."""
+    subscriptions = Subscriptions(service, outbox, max_per_socket=2)
+    subscriptions.open("sid")
+    return subscriptions
 
 
 def record(attempt: int = 1) -> Record:
@@ -107,153 +109,160 @@ def record(attempt: int = 1) -> Record:
     return queued
 
 
-def running() -> list[asyncio.Task[Any]]:
-    """The tasks that read an answer for a socket."""
-    return [task for task in asyncio.all_tasks() if "Readers._forward" in repr(task)]
-
-
 async def test_entries_are_sent_as_chunks(
-    readers: Readers, answers: ToldAnswers, socket: Socket
+    subscriptions: Subscriptions, service: ToldService, outbox: Outbox
 ) -> None:
-    """Every entry becomes one chunk for the socket that asked, from behind the given place."""
+    """Every entry becomes one chunk for the socket that asked, from behind the given cursor."""
     asked = record()
     entries = whole_answer(asked.question_id, "a", "b")
-    answers.say(*entries)
-    await readers.start("sid", EVERYBODY, asked, "1-1")
-    assert await socket.received(4) == [entry.chunk() for entry in entries]
-    assert (answers.followed, socket.sids) == (["1-1"], {"sid"})
+    service.say(*entries)
+    await subscriptions.start("sid", EVERYBODY, asked, "1-1")
+    assert await outbox.received(4) == [entry.chunk() for entry in entries]
+    assert (service.followed, outbox.sids) == (["1-1"], {"sid"})
 
 
 async def test_a_failed_end_is_announced(
-    readers: Readers, answers: ToldAnswers, socket: Socket
+    subscriptions: Subscriptions, service: ToldService, outbox: Outbox
 ) -> None:
     """Before an END that tells of a failure comes one line for people, of the same attempt."""
     asked = record()
     failed = end(asked.question_id, attempt=2, ending=Ending.failed(ModelTimeout()))
-    answers.say(failed)
-    await readers.start("sid", EVERYBODY, asked)
-    line, last = await socket.received(2)
+    service.say(failed)
+    await subscriptions.start("sid", EVERYBODY, asked)
+    line, last = await outbox.received(2)
     assert line[0] == ModelTimeout().payload["message"]
     assert line[1] == {"questionId": asked.question_id, "attempt": 2, "notice": True}
     assert last == failed.chunk()
 
 
 async def test_a_break_belongs_to_the_attempt_that_is_shown(
-    readers: Readers, answers: ToldAnswers, socket: Socket
+    subscriptions: Subscriptions, service: ToldService, outbox: Outbox
 ) -> None:
     """Where reading breaks off, the END is of the newest attempt that came, or is recorded."""
     asked = record(attempt=2)
-    answers.say(*open_answer(asked.question_id, attempt=3), Expired())
-    await readers.start("sid", EVERYBODY, asked)
-    _, line, last = await socket.received(3)
+    service.say(*open_answer(asked.question_id, attempt=3), Expired())
+    await subscriptions.start("sid", EVERYBODY, asked)
+    _, line, last = await outbox.received(3)
     assert (line[1]["attempt"], last[1]["attempt"]) == (3, 3)
-    answers.say(Expired())
-    await readers.start("sid", EVERYBODY, asked)
-    *_, line, last = await socket.received(5)
+    service.say(Expired())
+    await subscriptions.start("sid", EVERYBODY, asked)
+    *_, line, last = await outbox.received(5)
     assert (line[1]["attempt"], last[1]["attempt"]) == (2, 2)
 
 
-async def test_a_socket_that_never_opened_gets_no_reader(
-    readers: Readers, answers: ToldAnswers
+async def test_a_socket_that_never_opened_gets_no_subscription(
+    subscriptions: Subscriptions, service: ToldService
 ) -> None:
     """For a socket that nobody knows, or knows any more, nothing is started."""
-    await readers.start("nobody", EVERYBODY, record())
-    await readers.drop("sid")
-    await readers.start("sid", EVERYBODY, record())
-    assert running() == []
-    assert answers.followed == []
+    await subscriptions.start("nobody", EVERYBODY, record())
+    await subscriptions.drop("sid")
+    await subscriptions.start("sid", EVERYBODY, record())
+    assert running_subscriptions() == []
+    assert service.followed == []
 
 
-async def test_dropping_ends_all_readers_of_that_socket_alone(
-    readers: Readers, answers: ToldAnswers
+async def test_dropping_ends_all_subscriptions_of_that_socket_alone(
+    subscriptions: Subscriptions, service: ToldService
 ) -> None:
-    """On return the readers of the socket have ended; those of others read on."""
-    readers.open("other")
+    """On return the socket's subscriptions have ended; those of others go on."""
+    subscriptions.open("other")
     for sid in ("sid", "sid", "other"):
-        await readers.start(sid, EVERYBODY, record())
-    await answers.following(3)
-    await readers.drop("sid")
-    assert (answers.ended, len(running())) == (2, 1)
-    await readers.close()
+        await subscriptions.start(sid, EVERYBODY, record())
+    await service.following(3)
+    await subscriptions.drop("sid")
+    assert (service.ended, len(running_subscriptions())) == (2, 1)
+    await subscriptions.close()
 
 
-async def test_dropping_twice_and_unknown_is_dropping(readers: Readers) -> None:
+async def test_dropping_twice_and_unknown_is_dropping(subscriptions: Subscriptions) -> None:
     """There need not be anything to drop."""
     for sid in ("sid", "sid", "nobody"):
-        await readers.drop(sid)
+        await subscriptions.drop(sid)
 
 
-async def test_after_the_close_nothing_starts(readers: Readers, answers: ToldAnswers) -> None:
-    """On return no reader is left; what is looked up just then starts none. Closing may repeat."""
-    await readers.start("sid", EVERYBODY, record())
-    await answers.following(1)
-    await readers.close()
-    await readers.start("sid", EVERYBODY, record())
-    await readers.close()
-    assert running() == []
-    assert (len(answers.followed), answers.ended) == (1, 1)
+async def test_after_the_close_nothing_starts(
+    subscriptions: Subscriptions, service: ToldService
+) -> None:
+    """On return none is left; what is looked up just then starts none. Closing may repeat."""
+    await subscriptions.start("sid", EVERYBODY, record())
+    await service.following(1)
+    await subscriptions.close()
+    await subscriptions.start("sid", EVERYBODY, record())
+    await subscriptions.close()
+    assert running_subscriptions() == []
+    assert (len(service.followed), service.ended) == (1, 1)
 
 
-async def test_readers_never_overlap(readers: Readers, answers: ToldAnswers) -> None:
-    """The reader that is replaced has ended before the next one begins."""
+async def test_subscriptions_never_overlap(
+    subscriptions: Subscriptions, service: ToldService
+) -> None:
+    """The one that is replaced has ended before the next one starts."""
     asked = record()
-    await readers.start("sid", EVERYBODY, asked)
-    await answers.following(1)
-    answers.may_unwind.clear()
-    replacing = asyncio.create_task(readers.start("sid", EVERYBODY, asked))
-    await answers.unwinding.wait()
-    assert len(answers.followed) == 1
-    answers.may_unwind.set()
+    await subscriptions.start("sid", EVERYBODY, asked)
+    await service.following(1)
+    service.may_unwind.clear()
+    replacing = asyncio.create_task(subscriptions.start("sid", EVERYBODY, asked))
+    await service.unwinding.wait()
+    assert len(service.followed) == 1
+    service.may_unwind.set()
     await replacing
-    await answers.following(2)
-    assert answers.ended == 1
-    await readers.close()
+    await service.following(2)
+    assert service.ended == 1
+    await subscriptions.close()
 
 
-async def test_many_resumes_at_once_leave_one_reader(
-    readers: Readers, answers: ToldAnswers, socket: Socket
+async def test_many_resumes_at_once_leave_one_subscription(
+    subscriptions: Subscriptions, service: ToldService, outbox: Outbox
 ) -> None:
     """However often a socket resumes at one moment, each piece comes once."""
     asked = record()
-    await asyncio.gather(*(readers.start("sid", EVERYBODY, asked) for _ in range(5)))
+    await asyncio.gather(*(subscriptions.start("sid", EVERYBODY, asked) for _ in range(5)))
     await asyncio.sleep(0)
-    assert len(running()) == 1
-    answers.say(*whole_answer(asked.question_id, "a"))
-    await socket.received(3)
-    await readers.close()
-    assert len(socket.chunks) == 3
+    assert len(running_subscriptions()) == 1
+    service.say(*whole_answer(asked.question_id, "a"))
+    await outbox.received(3)
+    await subscriptions.close()
+    assert len(outbox.chunks) == 3
 
 
-async def test_a_socket_that_goes_while_its_reader_is_replaced_gets_none(
-    readers: Readers, answers: ToldAnswers
+async def test_a_socket_that_goes_while_one_is_replaced_gets_none(
+    subscriptions: Subscriptions, service: ToldService
 ) -> None:
-    """Gone while the old reader still unwinds, a socket is left without a new one."""
+    """Gone while the old subscription still unwinds, a socket is left without a new one."""
     asked = record()
-    await readers.start("sid", EVERYBODY, asked)
-    await answers.following(1)
-    answers.may_unwind.clear()
-    replacing = asyncio.create_task(readers.start("sid", EVERYBODY, asked))
-    await answers.unwinding.wait()
-    await readers.drop("sid")
-    answers.may_unwind.set()
+    await subscriptions.start("sid", EVERYBODY, asked)
+    await service.following(1)
+    service.may_unwind.clear()
+    replacing = asyncio.create_task(subscriptions.start("sid", EVERYBODY, asked))
+    await service.unwinding.wait()
+    await subscriptions.drop("sid")
+    service.may_unwind.set()
     await replacing
-    assert running() == []
-    assert len(answers.followed) == 1
+    assert running_subscriptions() == []
+    assert len(service.followed) == 1
 
 
-async def test_a_place_that_comes_to_nothing_is_free_again(readers: Readers) -> None:
-    """Where the look-up fails, the place is not lost."""
+async def test_a_reservation_that_comes_to_nothing_is_released(
+    subscriptions: Subscriptions,
+) -> None:
+    """Where the look-up fails, another question may be followed."""
     for _ in range(3):
-        with pytest.raises(Expired), readers.place("sid", new_question_id()):
+        with pytest.raises(Expired), subscriptions.reserve("sid", new_question_id()):
             raise Expired
-    with readers.place("sid", new_question_id()), readers.place("sid", new_question_id()):
+    with (
+        subscriptions.reserve("sid", new_question_id()),
+        subscriptions.reserve("sid", new_question_id()),
+    ):
         pass
 
 
-async def test_places_are_counted_before_their_readers_start(readers: Readers) -> None:
-    """What is being looked up counts; places of other sockets do not."""
-    with readers.place("sid", new_question_id()), readers.place("sid", new_question_id()):
-        with pytest.raises(Busy), readers.place("sid", new_question_id()):
+async def test_reservations_count(subscriptions: Subscriptions) -> None:
+    """What is being looked up counts; that of other sockets does not."""
+    with (
+        subscriptions.reserve("sid", new_question_id()),
+        subscriptions.reserve("sid", new_question_id()),
+    ):
+        with pytest.raises(Busy), subscriptions.reserve("sid", new_question_id()):
             pass
-        with readers.place("other", new_question_id()):
+        with subscriptions.reserve("other", new_question_id()):
             pass

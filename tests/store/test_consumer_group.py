@@ -5,7 +5,7 @@ import pytest
 from backend.protocol.entries import Entry
 from backend.protocol.requests import new_question_id
 from backend.store.connection import Storage
-from backend.store.consumer_group import PAGE, PAGES, TAKE, ConsumerGroup
+from backend.store.consumer_group import CLAIM_COUNT, CLAIMS, READ_COUNT, ConsumerGroup
 from tests.fakes.rig import whole_answer
 
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
@@ -69,7 +69,7 @@ async def test_a_long_answer_is_delivered_whole(storage: Storage, group: Consume
     """More than one command takes becomes pending as well."""
     await group.create()
     async with storage.commands.pipeline(transaction=False) as pipe:
-        for number in range(TAKE + 5):
+        for number in range(READ_COUNT + 5):
             pipe.xadd(group.stream, Entry("q", "a", 1, number).fields())
         ids = await pipe.execute()
     await group.deliver(ids[-1])
@@ -112,17 +112,17 @@ async def test_what_others_left_is_claimed(storage: Storage, group: ConsumerGrou
     assert await group.claim(60_000) == {}
 
 
-async def test_a_look_goes_on_where_the_last_one_ended(
+async def test_a_claim_goes_on_where_the_last_one_ended(
     storage: Storage, group: ConsumerGroup
 ) -> None:
-    """However much is pending, every entry is looked at in its turn."""
+    """However much is pending, every entry is claimed in its turn."""
     await group.create()
     async with storage.commands.pipeline(transaction=False) as pipe:
-        for number in range(PAGES * PAGE + 5):
+        for number in range(CLAIMS * CLAIM_COUNT + 5):
             pipe.xadd(group.stream, Entry("q", "a", 1, number).fields())
         ids = await pipe.execute()
     await group.deliver(ids[-1])
-    looked_at: set[str] = set()
+    claimed: set[str] = set()
     for _ in range(3):
-        looked_at |= set((await group.claim(0)).get("q", []))
-    assert looked_at == set(ids)
+        claimed |= set((await group.claim(0)).get("q", []))
+    assert claimed == set(ids)

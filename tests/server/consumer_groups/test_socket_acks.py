@@ -1,11 +1,11 @@
-"""What a client has received: by its word, or by what is written."""
+"""What a client has received: what it acknowledges, or else what is written."""
 
 import asyncio
 from collections.abc import Callable
 
 import pytest
 
-from backend.server.socket_acks import MOST_NOTED, Receipts
+from backend.server.consumer_groups.socket_acks import MAX_UNACKNOWLEDGED, SocketAcks
 
 Ack = Callable[..., None]
 
@@ -16,11 +16,11 @@ class Outbox:
     def __init__(self) -> None:
         self.written = True
         self.received: list[int] = []
-        self.receipts = Receipts(lambda: self.written)
+        self.acks = SocketAcks(lambda: self.written)
 
-    def send(self, number: int, *, at_once: bool = False) -> Ack | None:
+    def send(self, number: int, *, is_last: bool = False) -> Ack | None:
         """Send something; returns what its acknowledgement calls, if one is asked for."""
-        return self.receipts.note(lambda: self.received.append(number), at_once=at_once)
+        return self.acks.add(lambda: self.received.append(number), is_last=is_last)
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ async def outbox() -> Outbox:
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patience ends in the next turn of the loop."""
-    monkeypatch.setattr("backend.server.socket_acks.PATIENCE_S", 0)
+def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timeout for a first acknowledgement ends in the next turn of the loop."""
+    monkeypatch.setattr("backend.server.consumer_groups.socket_acks.ACK_TIMEOUT_S", 0)
 
 
 async def turns() -> None:
@@ -61,7 +61,7 @@ async def test_an_acknowledgement_stands_for_all_before_it(outbox: Outbox) -> No
 async def test_an_end_is_always_asked_for(outbox: Outbox) -> None:
     """What nothing follows has an acknowledgement of its own."""
     first = outbox.send(1)
-    last = outbox.send(2, at_once=True)
+    last = outbox.send(2, is_last=True)
     acknowledge(first)
     assert outbox.received == [1]
     acknowledge(last)
@@ -70,13 +70,13 @@ async def test_an_end_is_always_asked_for(outbox: Outbox) -> None:
 
 async def test_acknowledgements_may_come_in_any_order(outbox: Outbox) -> None:
     """A later one covers an earlier one, which then says nothing new."""
-    first, last = outbox.send(1), outbox.send(2, at_once=True)
+    first, last = outbox.send(1), outbox.send(2, is_last=True)
     acknowledge(last)
     acknowledge(first)
     assert outbox.received == [1, 2]
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("short_timeout")
 async def test_a_client_that_never_answers_has_what_is_written(outbox: Outbox) -> None:
     """After a while of silence, written counts as received, from the first entry on."""
     outbox.send(1)
@@ -84,12 +84,12 @@ async def test_a_client_that_never_answers_has_what_is_written(outbox: Outbox) -
     assert outbox.received == []
     await turns()
     assert outbox.received == [1, 2]
-    assert outbox.send(3, at_once=True) is None
-    outbox.receipts.look()
+    assert outbox.send(3, is_last=True) is None
+    outbox.acks.check_written()
     assert outbox.received == [1, 2, 3]
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("short_timeout")
 async def test_what_is_not_written_is_not_received(outbox: Outbox) -> None:
     """A client that is silent and does not read either has received nothing."""
     outbox.written = False
@@ -97,47 +97,47 @@ async def test_what_is_not_written_is_not_received(outbox: Outbox) -> None:
     await turns()
     assert outbox.received == []
     outbox.written = True
-    outbox.receipts.look()
+    outbox.acks.check_written()
     assert outbox.received == [1]
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("short_timeout")
 async def test_a_late_answer_is_believed(outbox: Outbox) -> None:
     """A client that answers after all is waited for from then on."""
     late = outbox.send(1)
     await turns()
     acknowledge(late)
     ack = outbox.send(2)
-    outbox.receipts.look()
+    outbox.acks.check_written()
     assert outbox.received == [1]
     acknowledge(ack)
     assert outbox.received == [1, 2]
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("short_timeout")
 async def test_one_that_has_answered_is_never_given_up(outbox: Outbox) -> None:
     """A tab that is frozen now, and has acknowledged before, has received nothing since."""
     acknowledge(outbox.send(1))
     outbox.send(2)
     await turns()
-    outbox.receipts.look()
+    outbox.acks.check_written()
     assert outbox.received == [1]
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("short_timeout")
 async def test_a_socket_that_has_gone_receives_nothing_more(outbox: Outbox) -> None:
-    """Neither patience nor a belated answer makes it received."""
+    """Neither the timeout nor a late acknowledgement makes it received."""
     late = outbox.send(1)
-    outbox.receipts.close()
+    outbox.acks.close()
     await turns()
     acknowledge(late)
-    outbox.receipts.look()
+    outbox.acks.check_written()
     assert outbox.received == []
 
 
-async def test_what_is_noted_is_bounded(outbox: Outbox) -> None:
+async def test_what_is_unacknowledged_is_bounded(outbox: Outbox) -> None:
     """For a client that reads and stops answering, the oldest entries stay pending."""
-    for number in range(MOST_NOTED + 5):
-        ack = outbox.send(number, at_once=True)
+    for number in range(MAX_UNACKNOWLEDGED + 5):
+        ack = outbox.send(number, is_last=True)
     acknowledge(ack)
-    assert outbox.received == list(range(5, MOST_NOTED + 5))
+    assert outbox.received == list(range(5, MAX_UNACKNOWLEDGED + 5))

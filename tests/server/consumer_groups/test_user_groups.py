@@ -1,16 +1,15 @@
-"""Delivery with acknowledgements: nothing is called received before it is."""
+"""The groups of a server's users: nothing is acknowledged before a client has received it."""
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 
 import pytest
 
 from backend.protocol.entries import BEGINNING
 from backend.protocol.record import Record
 from backend.protocol.requests import EVERYBODY
-from backend.server.acknowledged import SETTLES_PER_LEASE, AcknowledgedDelivery
-from backend.server.delivery import Receipt
+from backend.server.consumer_groups.user_groups import SWEEPS_PER_LEASE, GroupReader, UserGroups
 from backend.store.connection import Storage
 from backend.store.records import Questions
 from backend.store.work_queue import put
@@ -20,16 +19,30 @@ pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside 
 
 STREAM = "OPENAI_STREAM:ann"
 GROUP = "OPENAI_STREAM_Grp_ann"
-LEASE_S = 0.02 * SETTLES_PER_LEASE
+LEASE_S = 0.02 * SWEEPS_PER_LEASE
+
+
+@dataclass
+class Reading:
+    """What one client was delivered, and which of it was marked as redelivered."""
+
+    reader: GroupReader
+    ids: list[str]
+    redelivered: list[bool]
+
+    def receive(self, count: int | None = None) -> None:
+        """Let the client have the first entries that it has not received, or all."""
+        received, self.ids = self.ids[:count], self.ids[len(self.ids[:count]) :]
+        self.reader.received(*received)
 
 
 class Site:
-    """A server's delivery, and a worker's hand on the user's stream."""
+    """The groups of one server, and a user's stream that a worker writes to."""
 
     def __init__(self, storage: Storage) -> None:
         self.redis = storage.commands
         self.questions = Questions(storage, 60)
-        self.delivery = AcknowledgedDelivery(
+        self.groups = UserGroups(
             storage, self.questions, base="OPENAI_STREAM", keep_s=60, lease_s=LEASE_S
         )
 
@@ -48,14 +61,10 @@ class Site:
         )
         return closed, ids
 
-    async def read(self, record: Record, ids: list[str], after: str | None = None) -> list[Receipt]:
-        """Hand these entries out to a client of Ann's; none is received yet."""
-        entries = whole_answer(record.question_id, *("x" * (len(ids) - 2)))
-        async with self.delivery.handout(record, "ann", after) as handout:
-            return [
-                await handout.deliver(dataclasses.replace(entry, id=entry_id))
-                for entry, entry_id in zip(entries, ids, strict=True)
-            ]
+    async def read(self, record: Record, ids: list[str], after: str | None = None) -> "Reading":
+        """Deliver these entries to a client of Ann's; none is received yet."""
+        async with self.groups.reader(record, "ann", after) as reader:
+            return Reading(reader, ids, [await reader.deliver(entry_id) for entry_id in ids])
 
     async def pending(self) -> list[str]:
         """What Ann has not received."""
@@ -71,27 +80,20 @@ class Site:
 
 @pytest.fixture
 async def site(storage: Storage) -> AsyncIterator[Site]:
-    """A delivery at work."""
+    """Groups at work."""
     site = Site(storage)
-    async with in_background(site.delivery.run()):
+    async with in_background(site.groups.run()):
         yield site
-
-
-def receive(receipts: list[Receipt]) -> None:
-    """Say that the client has these."""
-    for receipt in receipts:
-        assert receipt.received
-        receipt.received()
 
 
 async def test_an_entry_is_pending_until_it_is_received(site: Site) -> None:
     """Delivered entries stand in the group until the client has them, one by one."""
     record, ids = await site.answered("a", "b")
-    receipts = await site.read(record, ids)
+    reading = await site.read(record, ids)
     assert await site.pending() == ids
-    receive(receipts[:2])
+    reading.receive(2)
     await site.becomes_pending(ids[2:])
-    receive(receipts[2:])
+    reading.receive()
     await site.becomes_pending([])
 
 
@@ -99,24 +101,24 @@ async def test_what_is_read_again_is_marked(site: Site) -> None:
     """The first reading is none of a second time, the next one is, received or not."""
     record, ids = await site.answered("a", "b")
     first = await site.read(record, ids)
-    receive(first[:2])
+    first.receive(2)
     again = await site.read(record, ids)
-    assert [receipt.redelivered for receipt in first] == [False] * 4
-    assert [receipt.redelivered for receipt in again] == [True] * 4
+    assert first.redelivered == [False] * 4
+    assert again.redelivered == [True] * 4
 
 
 async def test_to_read_on_acknowledges_what_stands_before(site: Site) -> None:
-    """A client that names its place has received everything up to there."""
+    """A client that names its cursor has received everything up to there."""
     record, ids = await site.answered("a", "b")
     await site.read(record, ids)
     await site.read(record, ids, after=ids[1])
     await site.becomes_pending(ids[2:])
 
 
-async def test_what_nobody_will_be_sent_is_settled(site: Site) -> None:
+async def test_what_nobody_will_be_sent_is_swept(site: Site) -> None:
     """Once the END was received, late entries of the same question do not stay pending."""
     record, ids = await site.answered("a")
-    receive(await site.read(record, ids))
+    (await site.read(record, ids)).receive()
     late = await site.redis.xadd(STREAM, whole_answer(record.question_id, "a")[1].fields())
     odd = await site.redis.xadd(STREAM, {"note": "of another program"})
     unread, unread_ids = await site.answered("b")
@@ -130,30 +132,23 @@ async def test_groups_of_those_who_left_are_forgotten(site: Site) -> None:
     record, ids = await site.answered("a")
     await site.read(record, ids)
     async with asyncio.timeout(PATIENCE_S):
-        while site.delivery._groups:  # noqa: ASYNC110  nobody tells
+        while site.groups._groups:  # noqa: ASYNC110  nobody tells
             await asyncio.sleep(0)
     assert await site.pending() == ids
 
 
-async def test_what_belongs_to_somebody_else_is_only_read(site: Site) -> None:
-    """Another user, and a stream of the other mode, leave the group alone."""
+async def test_answers_of_others_are_no_part_of_a_group(site: Site) -> None:
+    """Another user's answer, and one of the other mode, are read without the reader's group."""
     record, _ = await site.answered("a")
-    (entry, *_) = whole_answer(record.question_id)
-    async with site.delivery.handout(record, EVERYBODY, None) as handout:
-        assert await handout.deliver(entry) == Receipt()
-    assert await site.redis.xinfo_groups(STREAM) == []
+    assert site.groups.has(record, "ann")
+    assert not site.groups.has(record, EVERYBODY)
+    assert not site.groups.has(replace(record, stream="OPENAI_STREAM"), "ann")
 
 
-async def test_ids_are_those_of_the_tutorial(site: Site) -> None:
-    """Ids that we make in this mode carry the original's prefix; a stream is its user's."""
-    assert site.delivery.new_question_id().startswith("Q-")
-    assert site.delivery.stream("q", "ann") == STREAM
-
-
-async def test_a_place_is_prepared(site: Site) -> None:
+async def test_a_stream_is_prepared(site: Site) -> None:
     """Before the first question the group is there, and answers come after what is known."""
-    assert await site.delivery.prepare(STREAM) == BEGINNING
+    assert await site.groups.prepare(STREAM) == BEGINNING
     (group,) = await site.redis.xinfo_groups(STREAM)
     assert group["name"] == GROUP
     _, ids = await site.answered("a")
-    assert await site.delivery.prepare(STREAM) == ids[-1]
+    assert await site.groups.prepare(STREAM) == ids[-1]

@@ -1,0 +1,1 @@
+"""Tests of backend/server/http_routes.py and cors.py, by behaviour."""
