@@ -1,48 +1,52 @@
-"""Wires everything: what a server and a worker consist of, how they start and end."""
+"""Wires the parts: what a server and a worker consist of, how they start and end."""
 
 import asyncio
+import functools
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from .llm.base import Chain
 from .llm.model_lookup import warn_of_model
-from .protocol.stream_names import Streams
-from .runtime.event_loop_lag import LoopLag
-from .runtime.gc_tuning import keep_what_is_there
+from .runtime.background_tasks import BackgroundTasks
+from .runtime.event_loop_lag import EventLoopLag
+from .runtime.gc_tuning import skip_existing_objects
 from .runtime.metrics import Metrics
-from .runtime.task_groups import Parts
 from .server import engineio_fixes
-from .server.access import Reception
-from .server.acknowledged import AcknowledgedDelivery
+from .server.access import Access
 from .server.ask_limits import AskLimits
 from .server.auth import Identity, identity_of
-from .server.cors import cross_origin
-from .server.delivery import Delivery, PlainDelivery
-from .server.http_routes import MAX_BODY_BYTES, HttpApi, express_manners
-from .server.metrics_endpoint import PATH, Exposition, answering_for_worker
-from .server.question_service import Answers
-from .server.socket_events import Sockets
+from .server.consumer_groups.http_routes import GroupHttpRoutes
+from .server.consumer_groups.subscriptions import GroupSubscriptions
+from .server.consumer_groups.user_groups import UserGroups
+from .server.cors import allow_origins
+from .server.http_routes import MAX_BODY_BYTES, HttpRoutes, express_errors
+from .server.metrics_endpoint import PATH, MetricsEndpoint, serve_worker_metrics
+from .server.question_service import QuestionService
+from .server.socket_events import SocketEvents
+from .server.socket_outbox import SocketOutbox
+from .server.subscriptions import Subscriptions
 from .settings import Settings
-from .store.archive import Archive
+from .store.answer_log import AnswerLog
 from .store.cluster import refuse_cluster
 from .store.connection import Storage, connect
 from .store.records import Questions
-from .store.retention import Housekeeping
-from .store.stop_signals import Stops
-from .store.stream_history import History
-from .store.stream_tail import Tail
+from .store.retention import Retention
+from .store.stop_signals import StopSignals
+from .store.stream_tail import StreamTail, newest_id
 from .store.work_queue import WorkQueue
 from .worker.attempts import Attempts
 from .worker.worker import Worker
 from .worker.writer import AnswerWriter
 
 ChainLoader = Callable[[Settings], Awaitable[Chain]]
+Run = Callable[[], Coroutine[Any, Any, None]]  # what a background task does
 Connector = Callable[[str], Storage]
 
 
@@ -58,82 +62,116 @@ async def load_configured_chain(settings: Settings) -> Chain:
         return load_chain(settings)
 
     chain = await asyncio.to_thread(load)
-    keep_what_is_there()
+    skip_existing_objects()
     return chain
 
 
-class Backend:
-    """The parts of a process around one Redis, wired; nothing runs and nothing is sent yet."""
+class SharedParts:
+    """What servers and workers have in common. Nothing runs yet, and nothing is sent."""
 
-    def __init__(self, storage: Storage, settings: Settings, load_chain: ChainLoader) -> None:
-        questions = Questions(storage, settings.retention_s)
-        archive = Archive(storage.commands, settings.retention_s)
-        history = History(storage.commands, archive)
-        stops = Stops(storage)
-        self.storage = storage
-        self.questions = questions
+    def __init__(self, storage: Storage, settings: Settings) -> None:
         self.settings = settings
+        self.storage = storage
         self.metrics = Metrics()
-        self.loop_lag = LoopLag(self.metrics)
-        streams = Streams(settings.openai_stream)
-        always = streams.shared if settings.use_xread else None
-        self.tail = Tail(storage, always, self.metrics)
-        self.delivery = _delivery(storage, questions, settings)
+        self.questions = Questions(storage, settings.retention_s)
+        self.log = AnswerLog(storage.commands)
+        self.stops = StopSignals(storage)
         self.writer = AnswerWriter(
             storage.writing,
-            archive,
             linger_s=settings.write_linger_ms / 1000,
             keep_s=settings.keep_s,
             retention_s=settings.retention_s,
             metrics=self.metrics,
         )
-        attempts = Attempts(questions, history, self.writer, self.metrics)
-        self.answers = Answers(
-            delivery=self.delivery,
-            questions=questions,
-            history=history,
+        self.attempts = Attempts(self.questions, self.log, self.writer, self.metrics)
+        self.runs: list[Run] = [
+            functools.partial(refuse_cluster, storage),
+            self.writer.run,
+            EventLoopLag(self.metrics).run,
+        ]
+
+
+class ServerParts:
+    """What a server consists of besides: it takes questions and follows their answers."""
+
+    def __init__(self, shared: SharedParts) -> None:
+        storage, settings = shared.storage, shared.settings
+        self.groups = None if settings.use_xread else _user_groups(shared)
+        self.tail = StreamTail(storage, settings.streams.shared, shared.metrics)
+        self.answers = QuestionService(
+            streams=settings.streams,
+            prepare=self.groups.prepare if self.groups else functools.partial(newest_id, storage),
+            questions=shared.questions,
+            log=shared.log,
             tail=self.tail,
-            conclude=attempts.conclude,
-            stops=stops,
-            metrics=self.metrics,
+            conclude=shared.attempts.conclude,
+            stops=shared.stops,
+            metrics=shared.metrics,
         )
-        self.housekeeping = Housekeeping(storage, always, settings.retention_s)
+        self.runs: list[Run] = [self.tail.run, *([self.groups.run] if self.groups else [])]
+
+
+class Transports:
+    """How clients reach a server: HTTP and Socket.IO."""
+
+    def __init__(self, shared: SharedParts, server: ServerParts, identity: Identity) -> None:
+        settings, metrics, groups = shared.settings, shared.metrics, server.groups
+        limits = AskLimits(shared.storage, shared.questions, settings)
+        access = Access(server.answers, identity, limits, settings)
+        self.sio = engineio_fixes.create_socket_server(
+            cors_origins=settings.origins or "*", max_message_bytes=settings.max_message_bytes
+        )
+        outbox = SocketOutbox(self.sio)
+        most = settings.max_followed_per_socket
+        self.http: HttpRoutes
+        subscriptions: Subscriptions
+        if groups:
+            self.http = GroupHttpRoutes(
+                server.answers, access, settings, metrics=metrics, groups=groups
+            )
+            subscriptions = GroupSubscriptions(
+                server.answers, outbox, max_per_socket=most, groups=groups
+            )
+        else:
+            self.http = HttpRoutes(server.answers, access, settings, metrics=metrics)
+            subscriptions = Subscriptions(server.answers, outbox, max_per_socket=most)
+        self.sockets = SocketEvents(
+            self.sio, access, subscriptions, outbox, settings, metrics=metrics
+        )
+
+
+class WorkerParts:
+    """What a worker consists of besides: it answers the questions."""
+
+    def __init__(self, shared: SharedParts, load_chain: ChainLoader) -> None:
+        settings = shared.settings
         self.worker = Worker(
             settings=settings,
-            queue=WorkQueue(storage, _consumer_name()),
-            questions=questions,
-            attempts=attempts,
-            stops=stops,
-            load_chain=lambda: load_chain(settings),
-            metrics=self.metrics,
+            queue=WorkQueue(shared.storage, _consumer_name()),
+            questions=shared.questions,
+            attempts=shared.attempts,
+            stops=shared.stops,
+            load_chain=functools.partial(load_chain, settings),
+            metrics=shared.metrics,
         )
-        self._asks_provider = load_chain is load_configured_chain
-
-    async def look_up_model(self) -> None:
-        """Warn in the log where the provider does not have the model for long; then wait."""
-        if self._asks_provider:
-            await warn_of_model(self.settings)
-        await asyncio.Event().wait()
-
-    async def refuse_cluster(self) -> None:
-        """Raise SettingsError once Redis answers, if it is a cluster; else wait."""
-        await refuse_cluster(self.storage)
+        retention = Retention(shared.storage, settings.streams.shared, settings.retention_s)
+        self.runs: list[Run] = [self.worker.run, retention.run]
+        if load_chain is load_configured_chain:
+            self.runs.append(functools.partial(warn_of_model, settings))
 
 
-def _delivery(storage: Storage, questions: Questions, settings: Settings) -> Delivery:
-    """The one of the two modes that is on."""
-    if settings.use_xread:
-        return PlainDelivery(storage, Streams(settings.openai_stream))
-    return AcknowledgedDelivery(
-        storage,
-        questions,
+def _user_groups(shared: SharedParts) -> UserGroups:
+    settings = shared.settings
+    return UserGroups(
+        shared.storage,
+        shared.questions,
         base=settings.openai_stream,
         keep_s=settings.keep_s,
         lease_s=settings.lease_s,
     )
 
 
-PARTS = web.AppKey("parts", Parts)
+BACKGROUND_TASKS = web.AppKey("background_tasks", BackgroundTasks)
 DRAIN: web.AppKey[Callable[[], Awaitable[None]]] = web.AppKey("drain")
 
 
@@ -155,57 +193,39 @@ def create_app(
     Before its runner is cleaned up, await `drain(app)`: it lets running
     answers finish while their sockets are still open.
     """
-    backend = Backend(connect(settings.redis_url), settings, load_chain)
-    reception = Reception(
-        backend.answers,
-        identity or identity_of(settings),
-        AskLimits(backend.storage, backend.questions, settings),
-        settings,
-    )
-    http = HttpApi(backend.answers, reception, backend.delivery, settings, backend.metrics)
-    sio = engineio_fixes.create_socket_server(
-        cors_origins=settings.origins or "*", max_message_bytes=settings.max_message_bytes
-    )
-    sockets = Sockets(sio, backend.answers, reception, backend.delivery, settings, backend.metrics)
+    shared = SharedParts(connect(settings.redis_url), settings)
+    server = ServerParts(shared)
+    worker = WorkerParts(shared, load_chain) if with_worker else None
+    tasks = BackgroundTasks(*shared.runs, *server.runs, *(worker.runs if worker else ()))
 
-    runs = [
-        backend.refuse_cluster,
-        backend.writer.run,
-        backend.tail.run,
-        backend.delivery.run,
-        backend.loop_lag.run,
-    ]
-    if with_worker:
-        runs += [backend.worker.run, backend.housekeeping.run, backend.look_up_model]
-    parts = Parts(*runs)
-
-    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[express_manners])
-    cross_origin(app, settings.origins)
-    app.add_routes(http.routes())
-    backend.metrics.serve()
-    exposition = Exposition(
-        backend.metrics, backend.storage, "server", is_server=True, workers=workers
+    clients = Transports(shared, server, identity or identity_of(settings))
+    shared.metrics.serve()
+    endpoint = MetricsEndpoint(
+        shared.metrics, shared.storage, "server", is_server=True, workers=workers
     )
-    app.router.add_get(PATH, exposition.handle)
-    app[PARTS] = parts
 
-    async def run_parts(app: web.Application) -> AsyncIterator[None]:
-        async with backend.storage, parts:
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[express_errors])
+    allow_origins(app, settings.origins)
+    app.add_routes([*clients.http.routes(), web.get(PATH, endpoint.handle)])
+
+    async def run(app: web.Application) -> AsyncIterator[None]:
+        async with shared.storage, tasks:
             yield
 
-    async def close_readers(app: web.Application) -> None:
-        await sockets.close()
+    async def close_subscriptions(app: web.Application) -> None:
+        await clients.sockets.close()
 
-    async def drain_parts() -> None:
-        http.refuse_questions()
-        sockets.refuse_questions()
-        if with_worker:
-            await backend.worker.drain(settings.shutdown_grace_s)
+    async def drain() -> None:
+        clients.http.refuse_questions()
+        clients.sockets.refuse_questions()
+        if worker:
+            await worker.worker.drain(settings.shutdown_grace_s)
 
-    app[DRAIN] = drain_parts
-    app.cleanup_ctx.append(run_parts)
-    app.on_shutdown.append(close_readers)  # readers first, then the sockets below them
-    engineio_fixes.attach(sio, app)
+    app[BACKGROUND_TASKS] = tasks
+    app[DRAIN] = drain
+    app.cleanup_ctx.append(run)
+    app.on_shutdown.append(close_subscriptions)  # they first, then the sockets below them
+    engineio_fixes.attach(clients.sio, app)
     return app
 
 
@@ -221,24 +241,17 @@ async def run_worker(
     connect: Connector = connect,
     load_chain: ChainLoader = load_configured_chain,
     metrics_socket: Path | None = None,
-) -> AsyncIterator[tuple[Worker, Parts]]:
+) -> AsyncIterator[tuple[Worker, BackgroundTasks]]:
     """Run a worker, with no server, while the block lasts.
 
     It is scraped through `metrics_socket`, where its server gives one, else on the port
     that the settings name, if any. Raises OSError where that is taken.
     """
-    backend = Backend(connect(settings.redis_url), settings, load_chain)
-    parts = Parts(
-        backend.refuse_cluster,
-        backend.writer.run,
-        backend.worker.run,
-        backend.housekeeping.run,
-        backend.look_up_model,
-        backend.loop_lag.run,
-    )
-    scraped = answering_for_worker(backend.metrics, backend.storage, settings, metrics_socket)
-    async with backend.storage, scraped, parts:
-        yield backend.worker, parts
+    shared = SharedParts(connect(settings.redis_url), settings)
+    parts = WorkerParts(shared, load_chain)
+    scraped = serve_worker_metrics(shared.metrics, shared.storage, settings, metrics_socket)
+    async with shared.storage, scraped, BackgroundTasks(*shared.runs, *parts.runs) as tasks:
+        yield parts.worker, tasks
 
 
 def _consumer_name() -> str:

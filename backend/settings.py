@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .protocol.networks import parse_networks
+from .protocol.requests import GROUP_ID_PREFIX
 from .protocol.stream_names import Streams
 
 MIN_SECRET_BYTES = 32  # of a key for HS256: RFC 7518, section 3.2
@@ -209,6 +210,16 @@ class Settings:
     def model_setting(self) -> str:
         """The variable that names the model."""
         return "MODEL" if self.model else "OPENAI_MODEL"
+
+    @property
+    def streams(self) -> Streams:
+        """The names of the streams that answers stand in; with consumer groups, one per user."""
+        return Streams(self.openai_stream if self.use_xread else f"{self.openai_stream}:{{userId}}")
+
+    @property
+    def question_id_prefix(self) -> str:
+        """What stands before the UUID of a question for which its client has chosen no id."""
+        return "" if self.use_xread else GROUP_ID_PREFIX
 
     @property
     def keep_s(self) -> float:

@@ -1,7 +1,7 @@
 """How a server and a worker are put together, how they start, drain and end."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,9 +9,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from backend.app import PARTS, create_app, drain, load_configured_chain, run_worker
+from backend.app import BACKGROUND_TASKS, create_app, drain, load_configured_chain, run_worker
 from backend.llm.base import Chain, Finish
-from backend.runtime.task_groups import Parts
 from backend.settings import Settings
 from backend.store.connection import Storage
 from backend.store.embedded_redis import embedded_redis
@@ -138,87 +137,10 @@ async def test_the_real_chain_loads_without_asking_anybody() -> None:
     assert callable(chain.stream)
 
 
-# Parts
+# Background tasks
 
 
-async def wait_for_ever() -> None:
-    """A part as it should be."""
-    await asyncio.get_running_loop().create_future()
-
-
-async def test_a_fault_of_a_part_surfaces() -> None:
-    """What one part raises is raised where the process waits for it, while others are at work."""
-
-    async def broken() -> None:
-        raise RuntimeError("broken")
-
-    async with Parts(wait_for_ever, broken) as parts:
-        with pytest.raises(RuntimeError, match="broken"):
-            await parts.fault()
-
-
-async def test_parts_without_a_fault_are_waited_for() -> None:
-    """As long as every part works, the wait goes on; to cancel it harms none of them."""
-    states: list[str] = []
-
-    async def part() -> None:
-        states.append("begun")
-        try:
-            await wait_for_ever()
-        finally:
-            states.append("ended")
-
-    async with Parts(part) as parts:
-        waiting = asyncio.create_task(parts.fault())
-        _, pending = await asyncio.wait({waiting}, timeout=0.05)
-        assert pending
-        waiting.cancel()
-        await asyncio.wait({waiting})
-        assert states == ["begun"]
-    assert states == ["begun", "ended"]
-
-
-async def test_parts_end_with_their_block() -> None:
-    """At the exit every part was cancelled and has cleaned up, one that needs time as well."""
-    cleaned_up = []
-
-    def part(name: str, turns: int) -> Callable[[], Coroutine[Any, Any, None]]:
-        async def run() -> None:
-            try:
-                await wait_for_ever()
-            finally:
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                cleaned_up.append(name)
-
-        return run
-
-    before = asyncio.all_tasks()
-    async with Parts(part("quick", 0), part("slow", 20)):
-        await asyncio.sleep(0)  # they begin
-    assert cleaned_up == ["quick", "slow"]
-    assert asyncio.all_tasks() == before
-
-
-async def test_a_part_that_fails_at_the_end_harms_nobody() -> None:
-    """A failure while cleaning up neither hides what the block raises, nor stays unread."""
-
-    async def part() -> None:
-        try:
-            await wait_for_ever()
-        finally:
-            raise RuntimeError("too late")
-
-    async def block() -> None:
-        async with Parts(part):
-            await asyncio.sleep(0)  # it begins
-            raise KeyError("of the block")
-
-    with pytest.raises(KeyError, match="of the block"):
-        await block()
-
-
-async def test_a_model_that_cannot_be_loaded_is_a_fault() -> None:
+async def test_a_model_that_cannot_be_loaded_is_a_failure() -> None:
     """Where the chain fails to load, the process does not go on without a worker."""
 
     async def load(settings: Settings) -> Chain:
@@ -227,7 +149,7 @@ async def test_a_model_that_cannot_be_loaded_is_a_fault() -> None:
     app = create_app(Settings(), connect=embedded_redis, load_chain=load)
     async with TestClient(TestServer(app)), asyncio.timeout(PATIENCE_S):
         with pytest.raises(ImportError, match="no model here"):
-            await app[PARTS].fault()
+            await app[BACKGROUND_TASKS].first_failure()
 
 
 # Drain and end

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "app": {"llm", "protocol", "runtime", "server", "settings", "store", "worker"},
     "cli": {"app", "llm", "protocol", "runtime", "server", "settings", "store"},
     "__main__": {"cli"},
-    "__init__": {"app", "llm", "server", "settings"},
+    "__init__": {"app", "llm", "protocol", "server", "settings"},
 }
 MODULES = sorted(path.relative_to(BACKEND) for path in BACKEND.rglob("*.py"))
 

@@ -33,7 +33,7 @@ itself is asked, unless with --demo. .env.example lists every setting with its d
 ASK_EPILOG = """\
 Standard output carries the answer and nothing else; what the model thinks goes to
 standard error. Ctrl-C stops the answer on the server; a second Ctrl-C leaves at once.
-A lost connection is made anew, and the answer read on where it was.
+After a lost connection it reconnects, and resumes the answer.
 
 With --json there is one object in the end: questionId, status (done, stopped, failed,
 refused, unreachable, timeout), text, reasoning (what the model thought; empty with

@@ -9,16 +9,16 @@ from argparse import Namespace
 from ..protocol.errors import ErrorPayload
 from ..protocol.requests import Ask, new_question_id
 from ..settings import SettingsError
+from .client.address import BackendAddress
 from .client.connection import take_long_polls
 from .client.conversation import Conversation
 from .client.outcome import Outcome
 from .client.post import Posting
-from .client.server import Server
 from .console import (
-    BEGUN_ANEW,
     FAILED,
     OK,
     REFUSED,
+    RESTARTED,
     STOPPED,
     TIMED_OUT,
     UNREACHABLE,
@@ -49,34 +49,36 @@ ODD_ENDINGS = {
 
 def ask(options: Namespace) -> int:
     """Ask, print the answer, and return the exit code that says how it went."""
-    server = _server(options)
+    backend = _backend(options)
     question = Ask(new_question_id(), options.topic, _question(options.question))
     screen = Screen(silent=options.json, reasoning=options.reasoning)
     take_long_polls()
-    outcome = asyncio.run(_ask(server, question, screen, options))
+    outcome = asyncio.run(_ask(backend, question, screen, options))
     if options.json:
         say(json.dumps(_as_json(outcome)))
     screen.end()
-    return _explain(outcome, is_spoilt=screen.is_spoilt)
+    return _explain(outcome, has_void_text=screen.has_void_text)
 
 
-async def _ask(server: Server, question: Ask, screen: Screen, options: Namespace) -> Outcome:
+async def _ask(
+    backend: BackendAddress, question: Ask, screen: Screen, options: Namespace
+) -> Outcome:
     if options.no_stream:
-        posting = Posting(server, question)
+        posting = Posting(backend, question)
         with interrupts(posting.stop):
             outcome = await posting.run(options.timeout)
         await screen.piece(outcome.text)
         return outcome
-    conversation = Conversation(server, question, screen)
+    conversation = Conversation(backend, question, screen)
     with interrupts(conversation.stop):
         return await conversation.run(options.timeout)
 
 
-def _server(options: Namespace) -> Server:
+def _backend(options: Namespace) -> BackendAddress:
     url = options.url or os.environ.get("BACKEND_URL") or "http://127.0.0.1:3000"
     token = options.token or os.environ.get("BACKEND_TOKEN") or ""
     try:
-        return Server(url.rstrip("/"), token)
+        return BackendAddress(url.rstrip("/"), token)
     except ValueError as exc:
         raise SettingsError(str(exc)) from None
 
@@ -91,7 +93,7 @@ def _question(typed: str) -> str:
     return text.rstrip("\n")
 
 
-def _explain(outcome: Outcome, *, is_spoilt: bool) -> int:
+def _explain(outcome: Outcome, *, has_void_text: bool) -> int:
     """Say on standard error what the text alone does not; returns the exit code."""
     if outcome.error:
         complain(_describe(outcome.error, outcome.question_id))
@@ -99,9 +101,9 @@ def _explain(outcome: Outcome, *, is_spoilt: bool) -> int:
         remark("Stopped.")
     if ending := ODD_ENDINGS.get(outcome.finish_reason or ""):
         remark(ending)
-    if outcome.status == "done" and is_spoilt:
+    if outcome.status == "done" and has_void_text:
         complain("the answer stands behind the text of an attempt that broke off")
-        return BEGUN_ANEW
+        return RESTARTED
     return EXIT_CODES[outcome.status]
 
 

@@ -1,4 +1,4 @@
-"""What the command line itself says, and the exit codes that scripts go by."""
+"""The output of the command line itself, and its exit codes."""
 
 import sys
 
@@ -8,17 +8,17 @@ USAGE = 2  # wrong arguments or settings
 REFUSED = 3  # the server did not take the question
 UNREACHABLE = 4  # no server, or no Redis, that can be talked to
 TIMED_OUT = 5  # --timeout has passed
-BEGUN_ANEW = 6  # an answer follows upon the words of a broken one, in a pipe or a file
+RESTARTED = 6  # the answer follows the text of a failed attempt, in a pipe or a file
 STOPPED = 130  # by Ctrl-C, or by somebody else
 BROKEN_PIPE = 141  # nobody reads our output any more; what the shell makes of SIGPIPE
 
-# What could move the cursor, or make a terminal do something: a model's words, and an
-# operator's look at them, have no business there.
+# Control characters, which could move the cursor or make a terminal do something: text of a
+# model, or of a user, must not.
 _NO_CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {ord("\n"), ord("\t")})
 
 
-def harmless(text: str) -> str:
-    """The text without what controls a terminal."""
+def printable(text: str) -> str:
+    """The text without control characters."""
     return text.translate(_NO_CONTROLS)
 
 
@@ -29,7 +29,7 @@ def say(text: str) -> None:
 
 def remark(text: str) -> None:
     """Print a line on standard error, beside the output."""
-    print(harmless(text), file=sys.stderr, flush=True)  # noqa: T201
+    print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def complain(text: str) -> None:

@@ -1,4 +1,4 @@
-"""The settings of a process: from the environment, from .env, and checked for what it needs."""
+"""The settings of a process, read from the environment and .env, and checked for what it needs."""
 
 import importlib.util
 import os

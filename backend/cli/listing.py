@@ -1,4 +1,4 @@
-"""`questions`: what was asked lately, and what has become of it."""
+"""`questions`: recent questions and their status."""
 
 import json
 import time
@@ -9,23 +9,23 @@ from ..protocol.record import Record
 from ..protocol.stream_names import Streams
 from ..settings import Settings
 from ..store.recent_questions import recent_questions
-from .console import OK, harmless, remark, say
+from .console import OK, printable, remark, say
 from .environment import read_settings, require
-from .stored import looking, run_look
+from .stored import querying, run_query
 
 HEADINGS = ("ID", "STATUS", "ATTEMPT", "AGE", "TOOK", "WHY")
 MOST_WORDS = 60  # characters of a question on a line
 
 
 def questions(options: Namespace) -> int:
-    """Print recent questions, without anybody's words unless they are asked for."""
+    """Print recent questions; topics and questions only with --words."""
     settings = read_settings()
     require(settings, "REDIS_URL")
-    return run_look(_list(settings, options))
+    return run_query(_list(settings, options))
 
 
 async def _list(settings: Settings, options: Namespace) -> int:
-    async with looking(settings) as (storage, stored):
+    async with querying(settings) as (storage, stored):
         recent = await recent_questions(
             storage,
             stored,
@@ -71,7 +71,7 @@ def _row(record: Record, now_ms: int, *, words: bool) -> list[str]:
     if words:
         said = f"{record.topic}: {record.question}"
         row.append(said if len(said) <= MOST_WORDS else f"{said[: MOST_WORDS - 1]}…")
-    return [harmless(" ".join(cell.split())) for cell in row]
+    return [printable(" ".join(cell.split())) for cell in row]
 
 
 def _print_table(rows: list[list[str]]) -> None:

@@ -1,4 +1,4 @@
-"""What every long-lived process does around its work: its log, its signals, its end."""
+"""What servers and workers have in common as processes: log, signals, resource limits."""
 
 import asyncio
 import os
@@ -12,8 +12,7 @@ from typing import Any
 import uvloop
 
 from ..runtime import logging_setup
-from ..runtime.gc_tuning import keep_what_is_there, look_seldom
-from ..runtime.task_groups import cancel
+from ..runtime.gc_tuning import collect_seldom, skip_existing_objects
 from ..settings import Settings
 from .console import OK, say
 
@@ -22,30 +21,19 @@ def run_process(main: Coroutine[Any, Any, None], settings: Settings) -> int:
     """Run a server or a worker to its end; returns the exit code."""
     logging_setup.configure(settings.log_format, settings.log_level)
     _raise_open_files()
-    look_seldom()
-    keep_what_is_there()
+    collect_seldom()
+    skip_existing_objects()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)
     return OK
 
 
 def announce(text: str) -> None:
-    """Say what a process has come to: in its log, where programs read that."""
+    """Say what a process does now: in its log where programs read that, else on standard output."""
     if logging_setup.are_json():
         logging_setup.logger.info("%s", text)
     else:
         say(text)
-
-
-async def until_first(*waits: Coroutine[Any, Any, object]) -> None:
-    """Wait until one of these is over; a fault is raised."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        await cancel(tasks)
 
 
 @contextmanager

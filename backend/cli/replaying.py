@@ -4,23 +4,19 @@ import json
 from argparse import Namespace
 from contextlib import aclosing
 
-from ..app import Backend, load_configured_chain
+from ..app import ServerParts, SharedParts
 from ..protocol import requests
-from ..protocol.entries import entry_order
 from ..protocol.errors import InvalidRequest
 from ..protocol.record import Record
 from ..protocol.transcript import Transcript
-from ..runtime.task_groups import Parts
+from ..runtime.background_tasks import BackgroundTasks
 from ..settings import Settings, SettingsError
-from ..store.archive import Archive
+from ..store.answer_log import AnswerLog
 from ..store.connection import connect
-from ..store.stream_history import History
-from .console import BEGUN_ANEW, OK, complain, remark, say
+from .console import OK, RESTARTED, complain, remark, say
 from .environment import read_settings, require
 from .screen import Screen
-from .stored import looking, run_look
-
-BEHIND_ALL = f"{2**64 - 1}-{2**64 - 1}"  # no entry id is higher
+from .stored import querying, run_query
 
 
 def replay(options: Namespace) -> int:
@@ -31,16 +27,15 @@ def replay(options: Namespace) -> int:
         raise SettingsError(str(exc)) from None
     settings = read_settings()
     require(settings, "REDIS_URL")
-    return run_look(_replay(settings, question_id, options))
+    return run_query(_replay(settings, question_id, options))
 
 
 async def _replay(settings: Settings, question_id: str, options: Namespace) -> int:
     screen = Screen(silent=options.json, reasoning=options.reasoning)
-    async with looking(settings) as (storage, questions):
+    async with querying(settings) as (storage, questions):
         record = await questions.read(question_id)
         if record.ended or not options.follow:
-            history = History(storage.commands, Archive(storage.commands, settings.retention_s))
-            transcript = await history.transcript(record, _behind(record))
+            transcript = await AnswerLog(storage.commands).transcript(record)
     if record.ended or not options.follow:
         await screen.thought(transcript.reasoning)
         await screen.piece(transcript.text)
@@ -49,27 +44,20 @@ async def _replay(settings: Settings, question_id: str, options: Namespace) -> i
     return _conclude(record, transcript, screen, as_json=options.json)
 
 
-def _behind(record: Record) -> str:
-    """An id right behind the answer: what others have written since is not read."""
-    if not record.end_id:
-        return BEHIND_ALL
-    ms, sequence = entry_order(record.end_id)
-    return f"{ms}-{sequence + 1}"
-
-
 async def _follow(settings: Settings, record: Record, screen: Screen) -> Transcript:
     """Show the answer while it is written, as a server would; returns it with its end."""
-    backend = Backend(connect(settings.redis_url), settings, load_configured_chain)
+    shared = SharedParts(connect(settings.redis_url), settings)
+    server = ServerParts(shared)
     transcript = Transcript()
     async with (
-        backend.storage,
-        Parts(backend.tail.run),
-        aclosing(backend.answers.follow(record)) as entries,
+        shared.storage,
+        BackgroundTasks(server.tail.run),
+        aclosing(server.answers.follow(record)) as entries,
     ):
         async for entry in entries:
             transcript.add(entry)
             if entry.is_start and (transcript.last_words or transcript.last_reasoning):
-                screen.begun_anew(entry.attempt)
+                screen.restarted(entry.attempt)
             if entry.is_piece:
                 await screen.thought(entry.reasoning)
                 await screen.piece(entry.text)
@@ -99,7 +87,7 @@ def _conclude(record: Record, transcript: Transcript, screen: Screen, *, as_json
         say(json.dumps(told))
     screen.end()
     remark(f"{status} ({error['code']})" if error else status)
-    if not screen.is_spoilt:
+    if not screen.has_void_text:
         return OK
     complain("the answer stands behind the text of an attempt that broke off")
-    return BEGUN_ANEW
+    return RESTARTED

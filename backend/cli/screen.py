@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TextIO
 
-from .console import harmless, remark, say
+from .console import printable, remark, say
 
 DIM, NORMAL = "\x1b[2m", "\x1b[0m"
 
@@ -28,11 +28,11 @@ class Screen:
         self._err = self._out if shared else _Cursor()
         self._thinks = False
         self._has_text = False
-        self.is_spoilt = False  # text of a broken attempt was written, for ever
+        self.has_void_text = False  # text of a failed attempt was written that cannot be taken back
 
     async def thought(self, text: str) -> None:
         """Write what the model thinks; returns once it is out."""
-        if self._shows_thought and (shown := harmless(text)):
+        if self._shows_thought and (shown := printable(text)):
             await asyncio.to_thread(self._write_thought, shown)
 
     async def piece(self, text: str) -> None:
@@ -40,14 +40,14 @@ class Screen:
         if text and not self._silent:
             # In a thread: a pager that is not read on must keep neither Ctrl-C nor the
             # server's pings from being answered.
-            shown = harmless(text) if self._is_terminal else text
+            shown = printable(text) if self._is_terminal else text
             await asyncio.to_thread(self._write_piece, shown)
 
-    def begun_anew(self, attempt: int) -> None:
-        """Say that all there was is void, and begin a new line."""
+    def restarted(self, attempt: int) -> None:
+        """Say that all text so far is void, and begin a new line."""
         self._break_output()
         self.note(f"The answer broke off; it begins anew (attempt {attempt})")
-        self.is_spoilt = self.is_spoilt or (self._has_text and not self._is_terminal)
+        self.has_void_text = self.has_void_text or (self._has_text and not self._is_terminal)
 
     def note(self, text: str) -> None:
         """Say something about the answer."""
@@ -91,7 +91,7 @@ class Screen:
 
 @dataclass(slots=True)
 class _Cursor:
-    """Where the next character goes; both outputs have the same one on the same terminal."""
+    """Where the next character goes; on one terminal both outputs share it."""
 
     in_line: bool = False  # behind something, not at the beginning of a line
 

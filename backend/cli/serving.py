@@ -8,14 +8,15 @@ from pathlib import Path
 
 from aiohttp import web
 
-from ..app import PARTS, create_app, drain
+from ..app import BACKGROUND_TASKS, create_app, drain
 from ..llm.base import Chain
+from ..runtime.background_tasks import first_of
 from ..server.runner import make_runner
 from ..server.static_page import create_page
 from ..settings import Settings, SettingsError
 from .environment import read_settings, require, require_model
-from .process import announce, run_process, signals, until_first
-from .worker_processes import supervised
+from .process import announce, run_process, signals
+from .worker_processes import WorkerProcesses
 
 # Connections get so long to end by themselves; answers have had their grace before.
 CONNECTION_GRACE_S = 1.0
@@ -59,8 +60,9 @@ async def _serve(settings: Settings, options: Namespace) -> None:
                 port = await _listen(stack, page, settings.host, settings.frontend_port)
                 announce(f"Page:    http://{_shown(settings.host)}:{port}  <- open this")
             count, grace_s = options.workers or 0, settings.shutdown_grace_s
-            async with supervised(count, grace_s, sockets) as workers:
-                await until_first(stopped.wait(), app[PARTS].fault(), workers.ended())
+            async with WorkerProcesses(count, grace_s, sockets) as workers:
+                own_failure = app[BACKGROUND_TASKS].first_failure()
+                await first_of(stopped.wait(), own_failure, workers.first_failure())
                 await drain(app)
 
 

@@ -1,4 +1,4 @@
-"""How the commands of an operator get at Redis, and what they say where they do not."""
+"""Queries of Redis for the commands of operators, and what they say where Redis fails."""
 
 import asyncio
 import contextlib
@@ -12,13 +12,13 @@ from ..store.connection import Storage, answering_within, connect
 from ..store.records import Questions
 from .console import FAILED, UNREACHABLE, complain
 
-LOOK_WITHIN_S = 10.0  # Redis is given so long for a whole look
+QUERY_WITHIN_S = 10.0  # a command's reads, all together
 
 
-def run_look(look: Coroutine[Any, Any, int]) -> int:
-    """Run a look at Redis; returns the exit code."""
+def run_query(query: Coroutine[Any, Any, int]) -> int:
+    """Run the reads of a command; returns the exit code."""
     try:
-        return asyncio.run(look)
+        return asyncio.run(query)
     except Expired as exc:
         complain(str(exc))
         return FAILED
@@ -28,9 +28,9 @@ def run_look(look: Coroutine[Any, Any, int]) -> int:
 
 
 @asynccontextmanager
-async def looking(settings: Settings) -> AsyncIterator[tuple[Storage, Questions]]:
-    """A short look at Redis. Raises StorageUnavailable where it takes too long."""
+async def querying(settings: Settings) -> AsyncIterator[tuple[Storage, Questions]]:
+    """Redis, to be read while the block lasts. Raises StorageUnavailable where that takes long."""
     async with contextlib.AsyncExitStack() as stack:
         storage = await stack.enter_async_context(connect(settings.redis_url))
-        await stack.enter_async_context(answering_within(LOOK_WITHIN_S))
+        await stack.enter_async_context(answering_within(QUERY_WITHIN_S))
         yield storage, Questions(storage, settings.retention_s)

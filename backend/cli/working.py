@@ -1,11 +1,12 @@
-"""`worker`: takes questions until it is told to end."""
+"""`worker`: answers questions until it is told to end."""
 
 from argparse import Namespace
 
 from ..app import run_worker
+from ..runtime.background_tasks import first_of
 from ..settings import Settings
 from .environment import read_settings, require, require_model
-from .process import announce, on_eof, run_process, signals, until_first
+from .process import announce, on_eof, run_process, signals
 
 
 def work(options: Namespace) -> int:
@@ -20,7 +21,7 @@ async def _work(settings: Settings, options: Namespace) -> None:
     with signals() as stopped:
         if options.until_eof:
             on_eof(stopped.set)
-        async with run_worker(settings, metrics_socket=options.metrics_socket) as (worker, parts):
+        async with run_worker(settings, metrics_socket=options.metrics_socket) as (worker, tasks):
             announce("Worker:  waiting for questions")
-            await until_first(stopped.wait(), parts.fault())
+            await first_of(stopped.wait(), tasks.first_failure())
             await worker.drain(settings.shutdown_grace_s)

@@ -13,7 +13,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_openai import ChatOpenAI
 from pydantic import ValidationError
 
-from ..runtime.ticker import Pace
+from ..runtime.ticker import Ticker
 from ..settings import NEEDS_PROVIDERS, Settings, SettingsError, parse_parameters
 from .bounded_response import HEADERS, bound
 from .chat_delta import THOUGHT
@@ -121,7 +121,7 @@ def _openai_client(
         max_retries=settings.model_retries,
         timeout=patience_s + CONNECTION_GRACE_S,
         http_client=http_client,
-        pace=Pace(settings.write_linger_ms / 1000),
+        ticker=Ticker(settings.write_linger_ms / 1000),
     )
 
 

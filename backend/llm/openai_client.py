@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import httpx2
 import openai
 
-from ..runtime.ticker import Pace
+from ..runtime.ticker import Ticker
 from .chat_events import ChatEvents
 from .event_parts import Event
 from .event_stream import EventReader
@@ -22,7 +22,7 @@ from .response_events import ResponseEvents
 
 DRAIN_S = 0.1  # what may follow the end; a body that was read to its end frees its connection
 REST_S = 5.0  # silence behind the reason for the end: token counts and [DONE] come at once
-NO_PACE = Pace(0)
+NO_TICKER = Ticker(0)
 NO_KEY = "none"  # the SDK insists on a key
 
 
@@ -38,7 +38,7 @@ class EventStream(openai.AsyncStream[object]):
         request = self.response.request
         try:
             async with contextlib.aclosing(self.response.aiter_bytes()) as body:
-                reader, answer, pace = EventReader(), self.answer(request), self._pace
+                reader, answer, ticker = EventReader(), self.answer(request), self._ticker
                 async for block in body:
                     for event in answer.take(reader.feed(block)):
                         yield event
@@ -46,7 +46,7 @@ class EventStream(openai.AsyncStream[object]):
                         break
                     if answer.has_begun:
                         # What comes meanwhile waits in the connection, which bounds it.
-                        await pace.next()
+                        await ticker.next()
                 while answer.is_whole and not answer.is_over and (block := await _rest(body)):
                     for event in answer.take(reader.feed(block)):
                         yield event
@@ -64,8 +64,8 @@ class EventStream(openai.AsyncStream[object]):
             await self.response.aclose()
 
     @property
-    def _pace(self) -> Pace:
-        return self._client.pace if isinstance(self._client, EventClient) else NO_PACE
+    def _ticker(self) -> Ticker:
+        return self._client.ticker if isinstance(self._client, EventClient) else NO_TICKER
 
 
 class ResponseStream(EventStream):
@@ -89,7 +89,7 @@ class EventClient(openai.AsyncOpenAI):
         *,
         api_key: str,
         api_key_header: bool = False,
-        pace: Pace = NO_PACE,
+        ticker: Ticker = NO_TICKER,
         default_headers: Mapping[str, str] | None = None,
         **options: Any,
     ) -> None:
@@ -98,13 +98,13 @@ class EventClient(openai.AsyncOpenAI):
         super().__init__(api_key=api_key or NO_KEY, default_headers=default_headers, **options)
         if api_key_header or not api_key:
             self.api_key = ""  # then the SDK has nothing to authorize with
-        self.pace = pace
+        self.ticker = ticker
         self._key_header = api_key_header
         self._takes_options: bool | None = None  # `stream_options`, as far as known
 
     def copy(self, **options: Any) -> Self:
         """Another client with these options changed; all else is this one's."""
-        ours = {"pace": self.pace, "api_key_header": self._key_header}
+        ours = {"ticker": self.ticker, "api_key_header": self._key_header}
         return super().copy(_extra_kwargs=ours, **options)
 
     with_options = copy

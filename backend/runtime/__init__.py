@@ -1,4 +1,4 @@
 """What every process needs besides its work: tasks, the ticker, metrics, logging.
 
-May import protocol and settings.
+May import protocol.
 """

@@ -1,22 +1,22 @@
-"""How Python looks for garbage: seldom, and not among what stays for good.
+"""Garbage-collection tuning: seldom, and not among the objects that stay for good.
 
-A process that answers questions has some 170,000 objects of its libraries. To look through
-all of them takes 100 ms, in which nobody gets a token; and there is nothing to be found.
+A process that answers questions holds some 170,000 objects of its libraries. A collection that
+goes through all of them takes 100 ms, in which no token is sent; and frees nothing.
 """
 
 import gc
 
-# Python looks through the youngest objects after so many new ones (its own default: 700).
-# A token takes about 30, nearly all of which are gone by themselves when the next one comes.
-YOUNG_OBJECTS = 10_000
-LOOKS_PER_DEEPER_LOOK = 20
+# The youngest generation is collected after so many new objects (Python's own default: 700).
+# A token takes about 30, nearly all of which reference counting has freed when the next one comes.
+YOUNGEST_OBJECTS = 10_000
+COLLECTIONS_PER_OLDER_ONE = 20
 
 
-def look_seldom() -> None:
-    """Look for garbage at a distance that suits a server."""
-    gc.set_threshold(YOUNG_OBJECTS, LOOKS_PER_DEEPER_LOOK, LOOKS_PER_DEEPER_LOOK)
+def collect_seldom() -> None:
+    """Set the collector's thresholds to what suits a server."""
+    gc.set_threshold(YOUNGEST_OBJECTS, COLLECTIONS_PER_OLDER_ONE, COLLECTIONS_PER_OLDER_ONE)
 
 
-def keep_what_is_there() -> None:
-    """Look at nothing any more that exists now: what was imported stays."""
+def skip_existing_objects() -> None:
+    """Exclude all objects that exist now from later collections: what was imported stays."""
     gc.freeze()

@@ -1,8 +1,8 @@
-"""The log of a process: a line a fact, as text for people or as JSON for programs.
+"""Sets up the log of a process: one line per event, as text for people or as JSON for programs.
 
 A line about a question begins with its id, by the template `question %s ...`. In JSON the
-id is a field as well, and so is where an error arose, but not its words: they may be
-somebody's, or a secret.
+id is a field as well, and so is where an error was raised, but not its message, which may hold
+somebody's text, or a secret.
 """
 
 import json

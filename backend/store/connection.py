@@ -13,14 +13,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from ..protocol.errors import Expired, StorageUnavailable
-from .counted_redis import CountedRedis, Failures
+from .failures import CountedRedis, Failures
 from .pipelining import Pipelining
 
 # Ten at most, however many people there are. Commands are short and pipelined:
 # more connections would only queue in Redis instead of here.
 COMMAND_CONNECTIONS = 4
 WRITING_CONNECTIONS = 2  # the writer and the heartbeat never wait behind a thousand readers
-BLOCKING_CONNECTIONS = 3  # one for each task that waits on a stream: tail, queue, stops
+BLOCKING_CONNECTIONS = 3  # one for each blocking read: the tail's, the queue's, stop signals
 POOL_WAIT_S = 20.0  # a command waits this long for a free connection before it fails
 CONNECT_TIMEOUT_S = 2.0
 SOCKET_TIMEOUT_S = 5.0  # no answer for so long: the connection is given up
@@ -39,24 +39,18 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Storage:
-    """Three clients: for reads that block, for the writing of answers, and for the rest.
-
-    The single commands of many requests go through `pipelining`. `failures` counts what
-    Redis failed, by kind.
-
-    As a context manager it closes their connections in the end.
-    """
+    """The connections of a process to one Redis; as a context manager it closes them in the end."""
 
     commands: Client
-    writing: Client
-    blocking: Client
-    failures: Failures = field(default_factory=Failures)
-    pipelining: Pipelining = field(init=False)
+    writing: Client  # of answers
+    blocking: Client  # for reads that block
+    failures: Failures = field(default_factory=Failures)  # counts what Redis failed
+    pipelining: Pipelining = field(init=False)  # for the single commands of many requests
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pipelining", Pipelining(self.commands))
+        self.pipelining = Pipelining(self.commands, self.failures)
 
     async def __aenter__(self) -> "Storage":
         return self
@@ -94,9 +88,7 @@ def _client(url: str, connections: int, failures: Failures) -> Client:
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
     )
-    client: Client = CountedRedis.from_pool(pool)
-    client.failures = failures
-    return client
+    return CountedRedis(pool, failures)
 
 
 @asynccontextmanager
@@ -115,7 +107,7 @@ async def answering_within(seconds: float) -> AsyncIterator[None]:
 
 
 def is_foreign(exc: BaseException) -> bool:
-    """Whether Redis says that what stands under a key is not of the kind that we put there."""
+    """Whether Redis says that a key holds a value of another type than ours: another program's."""
     return isinstance(exc, ResponseError) and str(exc).startswith("WRONGTYPE")
 
 

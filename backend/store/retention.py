@@ -1,4 +1,4 @@
-"""Keeps Redis as small as the retention says: trims streams, forgets consumers that are gone.
+"""Retention: trims streams by age, and removes the consumers of workers that are gone.
 
 Keys expire by themselves. Every worker does this; doing it twice changes nothing.
 """
@@ -16,13 +16,13 @@ SHORTEST_PAUSE_S = 0.5
 logger = logging.getLogger(__name__)
 
 
-class Housekeeping:
+class Retention:
     """Removes what is older than `retention_s` from the streams."""
 
     def __init__(self, storage: Storage, answer_stream: str | None, retention_s: float) -> None:
         self._redis = storage.commands
         # Streams of single users and questions are trimmed by who writes to them.
-        self._streams = [stream for stream in (answer_stream, stop_signals.STREAM) if stream]
+        self._streams = [each for each in (answer_stream, stop_signals.STOP_STREAM) if each]
         self._retention_ms = round(retention_s * 1000)
         pause_s = retention_s / ROUNDS_PER_RETENTION
         self._pause_s = min(max(pause_s, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)

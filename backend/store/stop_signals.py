@@ -1,19 +1,19 @@
-"""Wishes to stop, carried from any server to the worker that has the question.
+"""Stop signals, carried from any server to the worker that has the question.
 
-The wish itself stands in the question's record; this stream only makes it fast.
+That a question is to be stopped is written in its record; this stream makes it fast.
 """
 
 from collections.abc import AsyncIterator
 
 from .connection import BLOCK_MS, STORAGE_ERRORS, Backoff, Storage
 
-STREAM = "OPENAI_STOPS"
-KEPT = 1_000  # entries; a wish is acted on within a second, or found in the record
-PAGE = 100  # entries a read
+STOP_STREAM = "OPENAI_STOPS"
+SIGNALS_KEPT = 1_000  # a signal is acted on within a second, or found in the record
+SIGNALS_PER_READ = 100
 
 
-class Stops:
-    """The stream of wishes to stop."""
+class StopSignals:
+    """The stream of stop signals."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -21,7 +21,7 @@ class Stops:
     async def send(self, question_id: str) -> None:
         """Tell every worker that this question is to be stopped."""
         await self._storage.pipelining.send(
-            "XADD", STREAM, "MAXLEN", "~", KEPT, "*", "questionId", question_id
+            "XADD", STOP_STREAM, "MAXLEN", "~", SIGNALS_KEPT, "*", "questionId", question_id
         )
 
     async def listen(self) -> AsyncIterator[str]:
@@ -31,12 +31,12 @@ class Stops:
         while True:
             try:
                 reply = await self._storage.blocking.xread(
-                    {STREAM: cursor}, count=PAGE, block=BLOCK_MS
+                    {STOP_STREAM: cursor}, count=SIGNALS_PER_READ, block=BLOCK_MS
                 )
             except STORAGE_ERRORS as exc:
                 backoff.log(exc)
                 await backoff.wait()
-                cursor = "$"  # the stream may have begun anew
+                cursor = "$"  # Redis may have lost the stream: its ids then start again
                 continue
             backoff.reset()
             for _, entries in reply:

@@ -1,7 +1,7 @@
-"""The shared tail: one blocking read per process, fanned out by question.
+"""The stream tail: one blocking read per process, fanned out by question.
 
-A hundred followers are one connection to Redis, not a hundred, and an entry comes
-over it once. What a follower has not taken yet is bounded.
+A hundred followers share one connection to Redis, and an entry comes over it once. What a
+follower has not taken yet is bounded.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from ..protocol.errors import StorageUnavailable
 from ..runtime.metrics import Metrics
 from .connection import BLOCK_MS, STORAGE_ERRORS, Backoff, Storage, insist
 
-PAGE = 1_000  # entries a read: a backlog is worked off in few round trips
-FEED_ENTRIES = 256  # a follower that is further behind reads on from Redis
-FEED_CHARS = 262_144
-BELL_TTL_S = 5  # of the key that interrupts a blocked read: it has done so at once
+TAIL_READ_ENTRIES = 1_000  # a backlog is worked off in few round trips
+FEED_ENTRIES = 256  # high-water mark: a follower that is further behind reads on from Redis
+FEED_CHARS = 262_144  # the same, in characters
+WAKE_TTL_S = 5  # of the stream that interrupts a blocking read: it has done so at once
 
 
 class Feed:
@@ -64,7 +64,7 @@ class Feed:
         return entries
 
 
-class _Stream:
+class _FollowedStream:
     """A stream that is read, up to `position`, for the followers of its questions."""
 
     def __init__(self, position: str) -> None:
@@ -91,25 +91,23 @@ class _Stream:
             self.feeds.pop(question_id, None)
 
 
-class Tail:
+class StreamTail:
     """Reads streams as they grow and hands their entries to the feeds of their questions.
 
     One stream, `always`, may be read all the time; others are while somebody
     follows an answer in them.
     """
 
-    def __init__(
-        self, storage: Storage, always: str | None = None, metrics: Metrics | None = None
-    ) -> None:
+    def __init__(self, storage: Storage, always: str | None, metrics: Metrics) -> None:
         self._storage = storage
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics
         self._always = always
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, _FollowedStream] = {}
         self._begun = asyncio.Event()
         self._clock_ms = 0
         # XREAD cannot be told of one more stream while it waits; so it also waits for this.
-        self._bell = f"OPENAI_TAILS:{uuid.uuid4().hex}"
-        self._rung = BEGINNING
+        self._wake_stream = f"OPENAI_TAILS:{uuid.uuid4().hex}"
+        self._woken_at = BEGINNING
 
     async def begun(self) -> None:
         """Wait until Redis has first answered, and the position is known where it begins."""
@@ -141,11 +139,11 @@ class Tail:
         self.require()
         followed = self._streams.get(stream)
         if is_new := followed is None:
-            followed = self._streams[stream] = _Stream(position)
+            followed = self._streams[stream] = _FollowedStream(position)
         feed = followed.add(question_id)
         try:
             if is_new:
-                await insist(self._ring)
+                await insist(self._wake)
             yield feed
         finally:
             followed.remove(question_id, feed)
@@ -158,8 +156,8 @@ class Tail:
         self._metrics.tail_age.set_function(lambda: time.monotonic() - read_at)
         if self._always:
             newest = await insist(lambda: newest_id(self._storage, str(self._always)))
-            self._streams[self._always] = _Stream(newest)
-            self._hear_of(newest)
+            self._streams[self._always] = _FollowedStream(newest)
+            self._note_clock(newest)
         else:
             await insist(self._storage.commands.ping)
         self._begun.set()
@@ -178,30 +176,30 @@ class Tail:
         read = dict(self._streams)  # while we wait others come, and some of these may go
         cursors = {name: stream.position for name, stream in read.items()}
         reply = await self._storage.blocking.xread(
-            {**cursors, self._bell: self._rung},
-            count=max(1, PAGE // len(read)) if read else PAGE,
+            {**cursors, self._wake_stream: self._woken_at},
+            count=max(1, TAIL_READ_ENTRIES // len(read)) if read else TAIL_READ_ENTRIES,
             block=BLOCK_MS,
         )
         if not reply:
-            await self._notice_new_beginnings(read)
+            await self._notice_deleted_streams(read)
         for name, entries in reply:
-            self._hear_of(entries[-1][0])
-            if name == self._bell:
-                self._rung = entries[-1][0]
-            elif self._streams.get(name) is read[name]:  # not one that has begun anew since
+            self._note_clock(entries[-1][0])
+            if name == self._wake_stream:
+                self._woken_at = entries[-1][0]
+            elif self._streams.get(name) is read[name]:  # not one that was followed again since
                 read[name].dispatch(entries)
 
-    async def _ring(self) -> None:
+    async def _wake(self) -> None:
         """Make the read under way return, so that the next one includes a new stream."""
         await self._storage.pipelining.send_together(
-            ("XADD", self._bell, "MAXLEN", "1", "*", "ring", ""),
-            ("EXPIRE", self._bell, BELL_TTL_S),
+            ("XADD", self._wake_stream, "MAXLEN", "1", "*", "ring", ""),
+            ("EXPIRE", self._wake_stream, WAKE_TTL_S),
         )
 
-    def _hear_of(self, entry_id: str) -> None:
+    def _note_clock(self, entry_id: str) -> None:
         self._clock_ms = max(self._clock_ms, entry_order(entry_id)[0])
 
-    async def _notice_new_beginnings(self, read: dict[str, _Stream]) -> None:
+    async def _notice_deleted_streams(self, read: dict[str, _FollowedStream]) -> None:
         """Go back where a stream begins if it was deleted: XREAD would wait for ever.
 
         A Redis that was emptied, or restarted with older data, may give ids

@@ -189,10 +189,10 @@ async def left_behind(redis_url: str) -> dict[str, int]:
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_S):
-                while await redis.xlen(work_queue.STREAM):
+                while await redis.xlen(work_queue.QUEUE_STREAM):
                     await asyncio.sleep(0.2)
-        pending = await redis.xpending(work_queue.STREAM, work_queue.GROUP)
-        return {"queued": await redis.xlen(work_queue.STREAM), "pending": pending["pending"]}
+        pending = await redis.xpending(work_queue.QUEUE_STREAM, work_queue.QUEUE_GROUP)
+        return {"queued": await redis.xlen(work_queue.QUEUE_STREAM), "pending": pending["pending"]}
 
 
 async def chaos(options: argparse.Namespace, directory: Path) -> bool:

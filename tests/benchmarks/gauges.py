@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import redis.asyncio
 
-from backend.runtime.task_groups import cancel
+from backend.runtime.background_tasks import cancel
 
 _SAMPLE_S = 0.25
 

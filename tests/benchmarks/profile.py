@@ -22,15 +22,17 @@ import uvloop
 from langchain_core.messages import HumanMessage
 from langchain_openai import ChatOpenAI
 
-from backend.app import Backend, load_configured_chain
+from backend.app import ServerParts, SharedParts, WorkerParts, load_configured_chain
 from backend.llm.langchain_model import ModelChain
 from backend.llm.models import load_chain
 from backend.protocol.entries import Ending
 from backend.protocol.requests import Ask, new_question_id
-from backend.runtime.gc_tuning import keep_what_is_there, look_seldom
-from backend.runtime.task_groups import Parts
+from backend.runtime.background_tasks import BackgroundTasks
+from backend.runtime.gc_tuning import collect_seldom, skip_existing_objects
+from backend.server.question_service import QuestionService
 from backend.settings import Settings
 from backend.store.connection import connect
+from backend.worker.writer import AnswerWriter
 from tests.benchmarks.load import Load, run
 from tests.benchmarks.programs import (
     DidNotStart,
@@ -48,13 +50,19 @@ class Layers:
     """The ways to answer a question with more and more of the backend."""
 
     def __init__(
-        self, http: aiohttp.ClientSession, chain: ModelChain, backend: Backend, model_url: str
+        self,
+        http: aiohttp.ClientSession,
+        chain: ModelChain,
+        writer: AnswerWriter,
+        answers: QuestionService,
+        model_url: str,
     ) -> None:
         assert isinstance(chain._model, ChatOpenAI)
         self._http = http
         self._chain = chain
         self._model = chain._model
-        self._backend = backend
+        self._writer = writer
+        self._answers = answers
         self._model_url = model_url
 
     def all(self) -> dict[str, Answering]:
@@ -90,7 +98,7 @@ class Layers:
                 pass
 
     async def _written(self, question: str) -> None:
-        answer = self._backend.writer.open("OPENAI_STREAM", new_question_id(), 1)
+        answer = self._writer.open("OPENAI_STREAM", new_question_id(), 1)
         await answer.start()
         async with aclosing(self._chain.stream(TOPIC, question)) as pieces:
             async for piece in pieces:
@@ -100,8 +108,8 @@ class Layers:
 
     async def _answered(self, question: str) -> None:
         ask = Ask(new_question_id(), TOPIC, question)
-        record = await self._backend.answers.ask(ask, "USER1")
-        async with aclosing(self._backend.answers.follow(record)) as entries:
+        record = await self._answers.ask(ask, "USER1")
+        async with aclosing(self._answers.follow(record)) as entries:
             async for _ in entries:
                 pass
 
@@ -114,12 +122,13 @@ def _request(question: str) -> dict[str, object]:
 async def layers(redis_url: str, model_url: str) -> AsyncIterator[Layers]:
     """The layers, with all that they need at work."""
     settings = Settings(openai_api_key="test", openai_base_url=model_url, redis_url=redis_url)
-    backend = Backend(connect(redis_url), settings, load_configured_chain)
+    shared = SharedParts(connect(redis_url), settings)
+    server, worker = ServerParts(shared), WorkerParts(shared, load_configured_chain).worker
     chain = load_chain(settings)
-    parts = Parts(backend.writer.run, backend.tail.run, backend.delivery.run, backend.worker.run)
-    async with aiohttp.ClientSession() as http, backend.storage, parts:
-        await backend.tail.begun()
-        yield Layers(http, chain, backend, model_url)
+    tasks = BackgroundTasks(shared.writer.run, *server.runs, worker.run)
+    async with aiohttp.ClientSession() as http, shared.storage, tasks:
+        await server.tail.begun()
+        yield Layers(http, chain, shared.writer, server.answers, model_url)
     await chain.aclose()
 
 
@@ -144,8 +153,8 @@ async def profile(load: Load, runs: int) -> dict[str, list[float]]:
         await run(warm_up, whole.url, None, None)
         for answering in ways.values():
             await answering(warm_up.question(0))
-        look_seldom()
-        keep_what_is_there()
+        collect_seldom()
+        skip_existing_objects()
         values: dict[str, list[float]] = {name: [] for name in [*ways, "sockets: the whole"]}
         for _ in range(runs):
             for name, answering in ways.items():

@@ -156,10 +156,10 @@ async def test_a_broken_answer_spoils_a_pipe() -> None:
     with in_pipes() as pipes:
         screen = Screen()
         await screen.piece("Never")
-        screen.begun_anew(2)
+        screen.restarted(2)
         await screen.piece("Yes.")
     assert pipes[0].getvalue() == "Never\nYes."
-    assert screen.is_spoilt
+    assert screen.has_void_text
 
 
 async def test_a_broken_thought_spoils_nothing() -> None:
@@ -167,14 +167,14 @@ async def test_a_broken_thought_spoils_nothing() -> None:
     with in_pipes() as pipes:
         screen = Screen()
         await screen.thought("Never")
-        screen.begun_anew(2)
+        screen.restarted(2)
         await screen.thought("It is.")
         await screen.piece("Yes.")
         screen.end()
     out, err = (output.getvalue() for output in pipes)
     assert out == "Yes."
     assert err == "Never\nThe answer broke off; it begins anew (attempt 2)\nIt is.\n"
-    assert not screen.is_spoilt
+    assert not screen.has_void_text
 
 
 async def test_a_terminal_is_told_that_it_begins_anew() -> None:
@@ -183,14 +183,14 @@ async def test_a_terminal_is_told_that_it_begins_anew() -> None:
         screen = Screen()
         await screen.thought("Never")
         await screen.piece("No")
-        screen.begun_anew(2)
+        screen.restarted(2)
         await screen.thought("It is.")
         await screen.piece("Yes.\n")
     assert terminal.getvalue() == (
         f"{dim('Never')}\nNo\nThe answer broke off; it begins anew (attempt 2)\n"
         f"{dim('It is.')}\nYes.\n"
     )
-    assert not screen.is_spoilt
+    assert not screen.has_void_text
 
 
 async def test_without_a_standard_error() -> None:

@@ -178,6 +178,11 @@ async def open_socket(http: ClientSession, url: str) -> ClientWebSocketResponse:
     return ws
 
 
+def running_subscriptions() -> list[asyncio.Task[Any]]:
+    """The tasks of this process that send an answer to a socket."""
+    return [task for task in asyncio.all_tasks() if "Subscription.run" in repr(task)]
+
+
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Client]:
     """A client that listens while the block lasts."""

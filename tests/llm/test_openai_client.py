@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from backend.llm import event_stream, openai_client
 from backend.llm.event_parts import Incomplete
 from backend.llm.openai_client import EventClient
-from backend.runtime.ticker import Pace
+from backend.runtime.ticker import Ticker
 from tests.fakes.openai_endpoint import OpenAIEndpoint, answer_pieces
 
 Sdk = Callable[..., openai.AsyncOpenAI]
@@ -151,7 +151,7 @@ async def test_a_raw_response_is_read_in_the_same_way(endpoint: OpenAIEndpoint) 
 # At which moments it is read
 
 
-class Moments(Pace):
+class Moments(Ticker):
     """A pace whose next moment comes when the test says so."""
 
     def __init__(self) -> None:
@@ -188,7 +188,7 @@ async def first_words(given: AsyncIterator[Any]) -> str:
 
 async def test_the_first_words_wait_for_no_moment(endpoint: OpenAIEndpoint) -> None:
     """What the provider says first is given at once, though no moment ever comes."""
-    async with connected(EventClient, endpoint.url, pace=Moments()) as client:
+    async with connected(EventClient, endpoint.url, ticker=Moments()) as client:
         question = "[[fault=stall_after:1]]"
         async with aclosing(asked(client, question)) as given:  # type: ignore[type-var]
             first = await first_words(given)
@@ -202,7 +202,7 @@ async def test_later_words_are_read_at_the_moments(
     """What comes between two moments is one piece, with a copy of the client as well."""
     question = "[[tokens=30 interval_ms=1]]"
     moments = Moments()
-    async with connected(EventClient, endpoint.url, pace=moments) as client:
+    async with connected(EventClient, endpoint.url, ticker=moments) as client:
         async with aclosing(asked(change(client), question)) as given:  # type: ignore[type-var]
             first = await first_words(given)
             await endpoint.wait_sent(question, 30)

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from backend.runtime.event_loop_lag import LoopLag
+from backend.runtime.background_tasks import cancel
+from backend.runtime.event_loop_lag import EventLoopLag
 from backend.runtime.metrics import Metrics
-from backend.runtime.task_groups import cancel
 from tests.fakes.scrape import counted
 
 
@@ -15,7 +15,7 @@ async def test_a_blocked_loop_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """What keeps the loop from its other work is noted with its length."""
     monkeypatch.setattr("backend.runtime.event_loop_lag.PERIOD_S", 0.001)
     metrics = Metrics()
-    watching = asyncio.create_task(LoopLag(metrics).run())
+    watching = asyncio.create_task(EventLoopLag(metrics).run())
     await asyncio.sleep(0)
     until = time.monotonic() + 0.1
     while time.monotonic() < until:

@@ -1,5 +1,6 @@
 """What is counted, under which names, and that it is counted once."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 
@@ -11,7 +12,7 @@ from backend.protocol.record import Record
 from backend.runtime.metrics import MAX_MODELS, PREFIX, Metrics
 from backend.store.connection import Storage
 from backend.worker.attempts import Attempt
-from tests.fakes.rig import DONE, Rig, new_ask
+from tests.fakes.rig import DONE, PATIENCE_S, Rig, new_ask
 from tests.fakes.scrape import counted
 
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
@@ -93,7 +94,7 @@ def test_times_are_never_negative(metrics: Metrics) -> None:
     """A clock of Redis that was set back does not make an answer faster than at once."""
     metrics.first_piece(2_000, 1_000)
     metrics.first_piece(1_000, 1_250)
-    metrics.begun(2_000, 1_000)
+    metrics.started(2_000, 1_000)
     assert counted(metrics, "first_piece_seconds_sum") == 0.25
     assert counted(metrics, "first_piece_seconds_count") == 2
     assert counted(metrics, "queue_wait_seconds_sum") == 0
@@ -101,8 +102,8 @@ def test_times_are_never_negative(metrics: Metrics) -> None:
 
 def test_tokens_are_counted_where_they_are_told(metrics: Metrics) -> None:
     """A provider that reports no usage leaves no series, which would look like an answer."""
-    metrics.spent(None, "m")
-    metrics.spent(Usage(), "m")
+    metrics.tokens_used(None, "m")
+    metrics.tokens_used(Usage(), "m")
     names = [
         sample.name
         for family in metrics.registry.collect()
@@ -110,8 +111,8 @@ def test_tokens_are_counted_where_they_are_told(metrics: Metrics) -> None:
         if "tokens" in sample.name
     ]
     assert names == []
-    metrics.spent(Usage(3, 20, 0), "m")
-    metrics.spent(Usage(None, 5), "m")
+    metrics.tokens_used(Usage(3, 20, 0), "m")
+    metrics.tokens_used(Usage(None, 5), "m")
     assert counted(metrics, "model_tokens_total", kind="input", model="m") == 3
     assert counted(metrics, "model_tokens_total", kind="output", model="m") == 25
     assert counted(metrics, "model_tokens_total", kind="reasoning", model="m") == 0
@@ -120,7 +121,7 @@ def test_tokens_are_counted_where_they_are_told(metrics: Metrics) -> None:
 def test_a_provider_that_makes_up_names_gets_no_series_for_each(metrics: Metrics) -> None:
     """Some models are told apart; beyond that they are counted together."""
     for number in range(2 * MAX_MODELS):
-        metrics.spent(Usage(1, 1), f"m{number}")
+        metrics.tokens_used(Usage(1, 1), f"m{number}")
     assert counted(metrics, "model_tokens_total", kind="input", model="m0") == 1
     assert counted(metrics, "model_tokens_total", kind="input", model="other") == MAX_MODELS
 
@@ -161,7 +162,7 @@ async def test_an_end_without_a_record_is_counted_by_the_next(rig: Rig) -> None:
     """A worker that died between its END and the record leaves the counting to its successor."""
     record = await rig.ask()
     attempt = await begin(rig, record)
-    await attempt.answer.end(DONE)
+    await attempt.draft.end(DONE)
     assert await rig.attempts.open(record.question_id) is None
     assert counted(rig.metrics, "questions_ended_total", status="done") == 1
 
@@ -179,30 +180,31 @@ async def test_pieces_are_counted_one_by_one(rig: Rig) -> None:
     """Pieces that share an entry are as many as they were."""
     attempt = await begin(rig, await rig.ask())
     for piece in ("one ", "two ", "three "):
-        await attempt.answer.append(piece)
+        await attempt.draft.append(piece)
     await rig.attempts.close(attempt, DONE)
     assert counted(rig.metrics, "pieces_total") == 3
     assert counted(rig.metrics, "entries_written_total") == len(await rig.stored())
 
 
-async def test_the_first_piece_is_reported_once(rig: Rig) -> None:
-    """Whoever waits for the first piece hears Redis's time of it, and of no other."""
+async def test_the_first_piece_has_its_time(rig: Rig) -> None:
+    """What is measured is Redis's time of the first piece, and of no other."""
     attempt = await begin(rig, await rig.ask())
-    heard: list[int] = []
-    attempt.answer.on_first_piece = heard.append
-    await attempt.answer.append("one")
+    await attempt.draft.append("one")
+    async with asyncio.timeout(PATIENCE_S):
+        while not attempt.draft.first_text_ms:  # noqa: ASYNC110  no event
+            await asyncio.sleep(0.01)
+    await attempt.draft.append("two")
     await rig.attempts.close(attempt, DONE)
     pieces = [entry for entry in await rig.stored() if entry.is_piece]
-    assert heard == [int(pieces[0].id.split("-")[0])]
+    assert len(pieces) == 2
+    assert attempt.draft.first_text_ms == int(pieces[0].id.split("-")[0])
 
 
 async def test_an_answer_without_a_piece_has_no_first_one(rig: Rig) -> None:
     """An END right behind the START is not taken for a piece."""
     attempt = await begin(rig, await rig.ask())
-    heard: list[int] = []
-    attempt.answer.on_first_piece = heard.append
     await rig.attempts.close(attempt, DONE)
-    assert heard == []
+    assert attempt.draft.first_text_ms == 0
 
 
 async def test_the_tail_tells_when_it_read_last(rig: Rig) -> None:

@@ -1,39 +1,39 @@
-"""Moments that come at equal distances, for all who wait."""
+"""Ticks at equal distances, for all who wait."""
 
 import asyncio
 
 import pytest
 
-from backend.runtime.task_groups import cancel
-from backend.runtime.ticker import ROUNDING_S, Pace
+from backend.runtime.background_tasks import cancel
+from backend.runtime.ticker import ROUNDING_S, Ticker
 
 INTERVAL_S = 0.02
 PATIENCE_S = 5.0
 
 
-async def test_moments_lie_on_a_grid() -> None:
-    """The next moment is a multiple of the interval, and never further off than one."""
-    now, moment = asyncio.get_running_loop().time(), Pace(INTERVAL_S).next_at()
-    assert moment / INTERVAL_S == pytest.approx(round(moment / INTERVAL_S))
-    assert now < moment <= now + INTERVAL_S + 2 * ROUNDING_S
+async def test_ticks_lie_on_a_grid() -> None:
+    """The next tick is a multiple of the interval, and never further off than one."""
+    now, tick = asyncio.get_running_loop().time(), Ticker(INTERVAL_S).next_at()
+    assert tick / INTERVAL_S == pytest.approx(round(tick / INTERVAL_S))
+    assert now < tick <= now + INTERVAL_S + 2 * ROUNDING_S
 
 
-async def test_waiting_ends_at_the_moment() -> None:
-    """Nobody goes on before the moment has come."""
-    pace = Pace(INTERVAL_S)
+async def test_waiting_ends_at_the_tick() -> None:
+    """Nobody goes on before the tick has come."""
+    ticker = Ticker(INTERVAL_S)
     for _ in range(5):
-        moment = pace.next_at()
-        await pace.next()
-        assert asyncio.get_running_loop().time() >= moment - ROUNDING_S
+        tick = ticker.next_at()
+        await ticker.next()
+        assert asyncio.get_running_loop().time() >= tick - ROUNDING_S
 
 
 async def test_all_who_wait_go_on_together() -> None:
-    """Those who wait for one moment go on in one step of the loop, in the order of their coming."""
-    pace = Pace(INTERVAL_S)
+    """Those who wait for one tick go on in one step of the loop, in the order of their coming."""
+    ticker = Ticker(INTERVAL_S)
     gone_on: list[int] = []
 
     async def wait(number: int) -> None:
-        await pace.next()
+        await ticker.next()
         gone_on.append(number)
 
     waiting = [asyncio.create_task(wait(number)) for number in range(100)]
@@ -44,8 +44,8 @@ async def test_all_who_wait_go_on_together() -> None:
 
 async def test_who_waits_no_more_disturbs_nobody() -> None:
     """A cancelled wait ends at once, and the others go on when it is time."""
-    pace = Pace(INTERVAL_S)
-    gone, staying = (asyncio.create_task(pace.next()) for _ in range(2))
+    ticker = Ticker(INTERVAL_S)
+    gone, staying = (asyncio.create_task(ticker.next()) for _ in range(2))
     await asyncio.sleep(0)
     await cancel([gone])
     assert gone.cancelled()
@@ -56,4 +56,4 @@ async def test_who_waits_no_more_disturbs_nobody() -> None:
 async def test_without_an_interval_nobody_waits() -> None:
     """With an interval of 0, waiting returns in the same step."""
     with pytest.raises(StopIteration):
-        Pace(0).next().send(None)
+        Ticker(0).next().send(None)

@@ -9,8 +9,9 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ExecAbortError, ResponseError
 
-from backend.runtime.task_groups import cancel
+from backend.runtime.background_tasks import cancel
 from backend.store.connection import Storage
+from backend.store.failures import Failures
 from backend.store.pipelining import Pipelining
 from tests.fakes.gated_redis import GatedRedis
 from tests.fakes.rig import PATIENCE_S, is_quiet
@@ -27,7 +28,7 @@ def redis(storage: Storage) -> GatedRedis:
 @pytest.fixture
 def pipelining(redis: GatedRedis) -> Pipelining:
     """What is tested, with nothing on its way."""
-    return Pipelining(redis)
+    return Pipelining(redis, Failures())
 
 
 @pytest.fixture
@@ -179,6 +180,20 @@ async def test_commands_sent_together_give_raw_replies(pipelining: Pipelining) -
     assert stored is True  # as the library words it
     assert together == ["OK", None, "2", 2]
     assert read == "2"
+
+
+async def test_an_error_within_a_transaction_is_raised(
+    pipelining: Pipelining, storage: Storage
+) -> None:
+    """Where Redis fails a command of a transaction, its caller is told, and the rest is done."""
+    sends = (
+        pipelining.send_together(("SET", "key", "text"), ("INCR", "key"), ("SET", "other", "1")),
+        pipelining.send("ECHO", "after"),
+    )
+    together, after = await asyncio.gather(*sends, return_exceptions=True)
+    assert isinstance(together, ResponseError)
+    assert after == "after"
+    assert await storage.commands.mget("key", "other") == ["text", "1"]
 
 
 async def test_transactions_of_one_moment_do_not_mix(

@@ -33,8 +33,8 @@ async def answered(rig: Rig, number: int, pieces: int = 1) -> Record:
     record = await asked(rig, number)
     await rig.begun(record)
     entries = await rig.write(*whole_answer(record.question_id, *("word " * pieces).split()))
-    (row,) = await rig.raw.xrevrange(work_queue.STREAM, count=1)
-    await rig.raw.xdel(work_queue.STREAM, row[0])
+    (row,) = await rig.raw.xrevrange(work_queue.QUEUE_STREAM, count=1)
+    await rig.raw.xdel(work_queue.QUEUE_STREAM, row[0])
     return await rig.closed(record, entries)
 
 
@@ -89,7 +89,7 @@ async def test_what_is_gone_is_passed_over(rig: Rig) -> None:
 
 async def test_it_goes_back_page_by_page(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer may span many pages; the one before it is found all the same."""
-    monkeypatch.setattr(f"{MODULE}.PAGE", 3)
+    monkeypatch.setattr(f"{MODULE}.SEARCHED_PER_READ", 3)
     records = [await answered(rig, 0), await answered(rig, 1, pieces=20)]
     found = await look(rig)
     assert (found.records, found.complete) == ([records[1], records[0]], True)
@@ -99,8 +99,8 @@ async def test_it_looks_no_further_than_its_bound(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind so many entries it gives up, and says that there may be more."""
-    monkeypatch.setattr(f"{MODULE}.PAGE", 3)
-    monkeypatch.setattr(f"{MODULE}.MOST_LOOKED_AT", 12)
+    monkeypatch.setattr(f"{MODULE}.SEARCHED_PER_READ", 3)
+    monkeypatch.setattr(f"{MODULE}.MOST_ENTRIES", 12)
     await answered(rig, 0)
     newest = await answered(rig, 1, pieces=20)
     found = await look(rig)
@@ -119,7 +119,7 @@ async def test_keys_are_looked_at_no_further_than_their_bound(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a Redis with many other keys it gives up, and says so."""
-    monkeypatch.setattr(f"{MODULE}.PAGE", 2)
+    monkeypatch.setattr(f"{MODULE}.SEARCHED_PER_READ", 2)
     monkeypatch.setattr(f"{MODULE}.MOST_KEYS", 8)
     await rig.raw.mset({f"other:{number}": "x" for number in range(200)})
     found = await look(rig, stream=None)

@@ -8,16 +8,15 @@ import pytest
 
 from backend.store import stop_signals
 from backend.store.connection import Client, Storage, connect, insist
-from backend.store.retention import Housekeeping
-from backend.store.work_queue import GROUP, WorkQueue, put
-from backend.store.work_queue import STREAM as QUESTIONS
+from backend.store.retention import Retention
+from backend.store.work_queue import QUEUE_GROUP, QUEUE_STREAM, WorkQueue, put
 from tests.fakes.gated_redis import GatedRedis
 from tests.fakes.programs import RedisServer
 from tests.fakes.rig import PATIENCE_S, STREAM, in_background
 
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
 
-STREAMS = pytest.mark.parametrize("stream", [STREAM, stop_signals.STREAM])
+STREAMS = pytest.mark.parametrize("stream", [STREAM, stop_signals.STOP_STREAM])
 RETENTION_S = 60.0
 RETENTION_MS = 60_000
 NOW_MS = 1_700_000_000_000
@@ -38,10 +37,10 @@ class StoppedClock:
 
 
 @pytest.fixture
-def stopped(storage: Storage) -> Housekeeping:
-    """Housekeeping in a Redis whose clock stands still."""
+def stopped(storage: Storage) -> Retention:
+    """Retention in a Redis whose clock stands still."""
     clients = (StoppedClock(storage.commands), storage.writing, storage.blocking)
-    return Housekeeping(Storage(*clients), STREAM, RETENTION_S)
+    return Retention(Storage(*clients), STREAM, RETENTION_S)
 
 
 @pytest.fixture
@@ -70,7 +69,9 @@ async def ids(storage: Storage, stream: str) -> list[str]:
 
 async def consumers(storage: Storage) -> set[str]:
     """The names in the group of the workers."""
-    return {each["name"] for each in await storage.commands.xinfo_consumers(QUESTIONS, GROUP)}
+    return {
+        each["name"] for each in await storage.commands.xinfo_consumers(QUEUE_STREAM, QUEUE_GROUP)
+    }
 
 
 async def on_redis_clock(storage: Storage, age_ms: int) -> str:
@@ -81,7 +82,7 @@ async def on_redis_clock(storage: Storage, age_ms: int) -> str:
 
 @STREAMS
 async def test_what_is_older_is_gone_and_the_rest_is_not(
-    storage: Storage, stopped: Housekeeping, stream: str
+    storage: Storage, stopped: Retention, stream: str
 ) -> None:
     """To the millisecond: what is as old as the retention stays, what is older goes."""
     oldest = NOW_MS - RETENTION_MS
@@ -93,7 +94,7 @@ async def test_what_is_older_is_gone_and_the_rest_is_not(
 
 
 async def test_trimming_is_exact_however_many_there_are(
-    storage: Storage, stopped: Housekeeping
+    storage: Storage, stopped: Retention
 ) -> None:
     """Nothing too old is left because Redis keeps entries in blocks."""
     oldest = NOW_MS - RETENTION_MS
@@ -111,32 +112,32 @@ async def test_age_is_told_by_the_clock_of_redis(storage: Storage, stream: str) 
     old = await on_redis_clock(storage, RETENTION_MS + 1)
     young = await on_redis_clock(storage, RETENTION_MS // 2)
     await write(storage, stream, old, young)
-    await Housekeeping(storage, STREAM, RETENTION_S).clean_up()
+    await Retention(storage, STREAM, RETENTION_S).clean_up()
     assert await ids(storage, stream) == [young]
 
 
-async def test_queued_questions_are_never_trimmed(storage: Storage, stopped: Housekeeping) -> None:
+async def test_queued_questions_are_never_trimmed(storage: Storage, stopped: Retention) -> None:
     """A question waits as long as it has to: the queue is emptied by workers alone."""
-    await write(storage, QUESTIONS, "1-1")
+    await write(storage, QUEUE_STREAM, "1-1")
     await WorkQueue(storage, "worker").create_group()
     await stopped.clean_up()
-    assert await ids(storage, QUESTIONS) == ["1-1"]
+    assert await ids(storage, QUEUE_STREAM) == ["1-1"]
 
 
 async def test_a_retention_longer_than_all_time_trims_nothing(storage: Storage) -> None:
     """With a clock that has hardly begun there is no negative age."""
     await write(storage, STREAM, "0-1")
-    await Housekeeping(storage, STREAM, 1e11).clean_up()
+    await Retention(storage, STREAM, 1e11).clean_up()
     assert await ids(storage, STREAM) == ["0-1"]
 
 
 async def test_an_empty_redis_is_clean(storage: Storage) -> None:
     """Before any stream exists there is nothing to do, and none is made."""
-    await Housekeeping(storage, STREAM, RETENTION_S).clean_up()
+    await Retention(storage, STREAM, RETENTION_S).clean_up()
     assert await storage.commands.keys() == []
 
 
-async def test_cleaning_up_twice_changes_nothing(storage: Storage, stopped: Housekeeping) -> None:
+async def test_cleaning_up_twice_changes_nothing(storage: Storage, stopped: Retention) -> None:
     """Every worker does it, in no order at all."""
     await write(storage, STREAM, "1-1", f"{NOW_MS}-0")
     await asyncio.gather(stopped.clean_up(), stopped.clean_up())
@@ -146,22 +147,22 @@ async def test_cleaning_up_twice_changes_nothing(storage: Storage, stopped: Hous
 async def test_idle_consumers_with_nothing_pending_are_forgotten(storage: Storage) -> None:
     """The name of a worker that has gone goes, too; one under which a question stands stays."""
     await WorkQueue(storage, "gone").create_group()
-    await storage.commands.xgroup_createconsumer(QUESTIONS, GROUP, "gone")
+    await storage.commands.xgroup_createconsumer(QUEUE_STREAM, QUEUE_GROUP, "gone")
     await storage.commands.execute_command(*put("q", "token"))
     assert await WorkQueue(storage, "holds a question").take(1)
-    keeper = Housekeeping(storage, STREAM, 0.001)
+    retention = Retention(storage, STREAM, 0.001)
     async with asyncio.timeout(PATIENCE_S):
         while "gone" in await consumers(storage):
-            await keeper.clean_up()
-    await keeper.clean_up()
+            await retention.clean_up()
+    await retention.clean_up()
     assert await consumers(storage) == {"holds a question"}
 
 
 async def test_consumers_that_were_heard_of_lately_stay(storage: Storage) -> None:
     """A worker without work keeps its name."""
     await WorkQueue(storage, "idle").create_group()
-    await storage.commands.xgroup_createconsumer(QUESTIONS, GROUP, "idle")
-    await Housekeeping(storage, STREAM, RETENTION_S).clean_up()
+    await storage.commands.xgroup_createconsumer(QUEUE_STREAM, QUEUE_GROUP, "idle")
+    await Retention(storage, STREAM, RETENTION_S).clean_up()
     assert await consumers(storage) == {"idle"}
 
 
@@ -169,18 +170,18 @@ async def test_forgetting_loses_no_question(storage: Storage) -> None:
     """However often a taker is forgotten just then, what it is given is pending until finished."""
     taker = WorkQueue(storage, "taker")
     await taker.create_group()
-    keeper = Housekeeping(storage, STREAM, -1.0)  # everybody is too idle for it
+    retention = Retention(storage, STREAM, -1.0)  # everybody is too idle for it
 
     async def clean_up() -> None:
         while True:
-            await keeper.clean_up()
+            await retention.clean_up()
             await asyncio.sleep(0)  # the embedded Redis answers without a pause
 
     async with in_background(clean_up()):
         for _ in range(30):
             await storage.writing.execute_command(*put("q", "token"))
             (delivery,) = await taker.take(1)
-            assert (await storage.writing.xpending(QUESTIONS, GROUP))["pending"] == 1
+            assert (await storage.writing.xpending(QUEUE_STREAM, QUEUE_GROUP))["pending"] == 1
             await taker.finish(delivery.entry_id)
 
 
@@ -188,8 +189,8 @@ async def test_forgetting_loses_no_question(storage: Storage) -> None:
 async def test_it_goes_on_until_cancelled(storage: Storage) -> None:
     """What grows old while a worker runs is removed in one of its rounds."""
     gate = GatedRedis(storage.commands)
-    keeper = Housekeeping(Storage(gate, storage.writing, storage.blocking), STREAM, RETENTION_S)
-    async with asyncio.timeout(PATIENCE_S), in_background(keeper.run()):
+    retention = Retention(Storage(gate, storage.writing, storage.blocking), STREAM, RETENTION_S)
+    async with asyncio.timeout(PATIENCE_S), in_background(retention.run()):
         for entry_id in ("1-1", "2-1"):
             await write(storage, STREAM, entry_id)
             await gate.called("time", gate.count("time") + 2)
@@ -203,8 +204,8 @@ async def test_a_refusal_only_delays_it(storage: Storage, command: str) -> None:
     await WorkQueue(storage, "worker").create_group()
     gate = GatedRedis(storage.commands)
     gate.refuse(command, times=3)
-    keeper = Housekeeping(Storage(gate, storage.writing, storage.blocking), STREAM, RETENTION_S)
-    async with asyncio.timeout(PATIENCE_S), in_background(keeper.run()):
+    retention = Retention(Storage(gate, storage.writing, storage.blocking), STREAM, RETENTION_S)
+    async with asyncio.timeout(PATIENCE_S), in_background(retention.run()):
         await gate.called(command, 3)
         await write(storage, STREAM, "1-1")
         await gate.called("eval", gate.count("eval") + 2)
@@ -217,8 +218,8 @@ async def test_a_missing_group_does_not_keep_streams_from_being_trimmed(storage:
     await storage.commands.execute_command(*put("q", "token"))
     await write(storage, STREAM, "1-1")
     gate = GatedRedis(storage.commands)
-    keeper = Housekeeping(Storage(gate, storage.writing, storage.blocking), STREAM, RETENTION_S)
-    async with asyncio.timeout(PATIENCE_S), in_background(keeper.run()):
+    retention = Retention(Storage(gate, storage.writing, storage.blocking), STREAM, RETENTION_S)
+    async with asyncio.timeout(PATIENCE_S), in_background(retention.run()):
         await gate.called("eval", 2)
     assert await ids(storage, STREAM) == []
 
@@ -228,8 +229,8 @@ async def test_a_restart_of_redis_is_survived(own_redis: RedisServer, own_storag
     """Rounds that began before Redis went go on once it is back."""
     gate = GatedRedis(own_storage.commands)
     clients = (gate, own_storage.writing, own_storage.blocking)
-    keeper = Housekeeping(Storage(*clients), STREAM, RETENTION_S)
-    async with asyncio.timeout(2 * PATIENCE_S), in_background(keeper.run()):
+    retention = Retention(Storage(*clients), STREAM, RETENTION_S)
+    async with asyncio.timeout(2 * PATIENCE_S), in_background(retention.run()):
         await gate.called("exists")
         own_redis.kill()
         await gate.called("time", gate.count("time") + 2)
@@ -243,6 +244,6 @@ def test_pauses_fit_the_retention() -> None:
     """Short retentions are kept to soon, long ones cost a round a minute, none spins."""
     storage = Storage(None, None, None)
     pauses_s = [
-        Housekeeping(storage, STREAM, retention_s)._pause_s for retention_s in (1, 240, 86_400)
+        Retention(storage, STREAM, retention_s)._pause_s for retention_s in (1, 240, 86_400)
     ]
     assert pauses_s == [0.5, 10.0, 60.0]

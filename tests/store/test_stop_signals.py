@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from backend.store.connection import Storage, connect, insist
-from backend.store.stop_signals import STREAM, Stops
+from backend.store.stop_signals import STOP_STREAM, StopSignals
 from tests.fakes.gated_redis import GatedRedis
 from tests.fakes.programs import RedisServer
 from tests.fakes.rig import PATIENCE_S, in_background
@@ -21,7 +21,7 @@ class Listener:
 
     def __init__(self, storage: Storage) -> None:
         self.heard: asyncio.Queue[str] = asyncio.Queue()
-        self._stops = Stops(storage)
+        self._stops = StopSignals(storage)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -56,7 +56,7 @@ async def test_every_listener_hears_every_wish(storage: Storage) -> None:
     one, other = Listener(storage), Listener(storage)
     async with one.listening(), other.listening():
         for question_id in ("a", "b", "c"):
-            await Stops(storage).send(question_id)
+            await StopSignals(storage).send(question_id)
         while (first := await one.next()) != "a":
             pass  # the wishes by which the other one found out that it hears
         assert [first, await one.next(), await one.next()] == ["a", "b", "c"]
@@ -67,20 +67,20 @@ async def test_wishes_that_come_together_are_all_heard(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More wishes at once than one read takes are heard one after the other."""
-    monkeypatch.setattr("backend.store.stop_signals.PAGE", 3)
+    monkeypatch.setattr("backend.store.stop_signals.SIGNALS_PER_READ", 3)
     wishes = [str(number) for number in range(20)]
     listener = Listener(storage)
     async with listener.listening():
         async with storage.commands.pipeline(transaction=True) as pipe:
             for question_id in wishes:
-                pipe.xadd(STREAM, {"questionId": question_id})
+                pipe.xadd(STOP_STREAM, {"questionId": question_id})
             await pipe.execute()
         assert [await listener.next() for _ in wishes] == wishes
 
 
 async def test_old_wishes_are_not_heard(storage: Storage) -> None:
     """A worker that starts hears nothing of what was to be stopped before it was there."""
-    stops = Stops(storage)
+    stops = StopSignals(storage)
     await stops.send("old")
     listener = Listener(storage)
     async with in_background(listener.listen()):
@@ -94,18 +94,18 @@ async def test_entries_of_other_programs_do_not_stop_the_listening(storage: Stor
     """What is no wish of ours is passed over as a wish for nobody."""
     listener = Listener(storage)
     async with listener.listening():
-        await storage.commands.xadd(STREAM, {"something": "else"})
-        await Stops(storage).send("q")
+        await storage.commands.xadd(STOP_STREAM, {"something": "else"})
+        await StopSignals(storage).send("q")
         assert [await listener.next(), await listener.next()] == ["", "q"]
 
 
 async def test_the_stream_stays_short(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Old wishes are trimmed while new ones are sent."""
-    monkeypatch.setattr("backend.store.stop_signals.KEPT", 10)
-    stops = Stops(storage)
+    monkeypatch.setattr("backend.store.stop_signals.SIGNALS_KEPT", 10)
+    stops = StopSignals(storage)
     for number in range(300):
         await stops.send(str(number))
-    assert await storage.commands.xlen(STREAM) < 200  # Redis trims whole nodes of 100
+    assert await storage.commands.xlen(STOP_STREAM) < 200  # Redis trims whole nodes of 100
 
 
 async def test_listening_waits_out_a_failing_redis(storage: Storage) -> None:

@@ -12,9 +12,10 @@ from redis.asyncio import Redis
 
 from backend.protocol.entries import BEGINNING, Entry
 from backend.protocol.errors import StorageUnavailable
-from backend.runtime.task_groups import cancel
+from backend.runtime.background_tasks import cancel
+from backend.runtime.metrics import Metrics
 from backend.store.connection import Client, Storage, connect, insist
-from backend.store.stream_tail import FEED_CHARS, FEED_ENTRIES, Feed, Tail
+from backend.store.stream_tail import FEED_CHARS, FEED_ENTRIES, Feed, StreamTail
 from tests.fakes.programs import RedisServer
 from tests.fakes.rig import (
     PATIENCE_S,
@@ -149,7 +150,7 @@ async def test_nothing_is_missed_between_position_and_feed(rig: Rig) -> None:
 
 async def test_a_backlog_is_read_page_by_page(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """More entries at once than one read takes arrive in order."""
-    monkeypatch.setattr("backend.store.stream_tail.PAGE", 3)
+    monkeypatch.setattr("backend.store.stream_tail.TAIL_READ_ENTRIES", 3)
     async with rig.tail.subscribe(STREAM, "q") as feed:
         async with rig.raw.pipeline(transaction=True) as pipe:
             for number in range(50):
@@ -359,7 +360,7 @@ async def test_the_tail_ends_when_it_is_cancelled(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At whatever point of a read it is met, a cancelled tail ends; at worst at the second try."""
-    monkeypatch.setattr("backend.runtime.task_groups.CANCEL_AGAIN_S", 0.01)
+    monkeypatch.setattr("backend.runtime.background_tasks.CANCEL_AGAIN_S", 0.01)
     for moments in range(30):
         task = asyncio.create_task(rig.tail.run())
         for _ in range(moments):
@@ -437,7 +438,7 @@ async def test_many_streams_are_one_read(rig: Rig) -> None:
 
 async def test_without_a_stream_to_begin_with(storage: Storage) -> None:
     """A tail that no stream is named to waits until one is."""
-    tail = Tail(storage)
+    tail = StreamTail(storage, None, Metrics())
     with pytest.raises(StorageUnavailable):
         tail.require()
     async with in_background(tail.run()):

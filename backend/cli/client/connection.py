@@ -12,8 +12,9 @@ import socketio
 from engineio.payload import Payload
 
 from ...protocol.entries import parse_error
-from .inbox import Chunk, Inbox, Lost, Reply
-from .server import Refused, Server, Unreachable, own_error
+from .address import BackendAddress
+from .failures import Refused, Unreachable, own_error
+from .inbox import ChunkEvent, Inbox, Lost, Reply
 
 CONNECT_TIMEOUT_S = 10.0  # for each of the two ways
 CLOSE_TIMEOUT_S = 1.0  # a peer that is gone says no goodbye
@@ -23,9 +24,9 @@ PACKETS_PER_POLL = 10_000  # python-engineio gives up at 17; a poll brings all t
 class Connection:
     """A connection that has been opened; see `connected`."""
 
-    def __init__(self, server: Server, http: aiohttp.ClientSession) -> None:
+    def __init__(self, backend: BackendAddress, http: aiohttp.ClientSession) -> None:
         self.inbox = Inbox()
-        self._server = server
+        self._backend = backend
         self._rejection: Any = None
         driver_logger = logging.getLogger(f"{__name__}.driver")
         driver_logger.setLevel(logging.CRITICAL)  # what goes wrong, we say ourselves
@@ -45,19 +46,19 @@ class Connection:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self._sio.connect(
-                    self._server.origin,
-                    headers=self._server.headers,
-                    auth=self._server.auth,
+                    self._backend.origin,
+                    headers=self._backend.headers,
+                    auth=self._backend.auth,
                     transports=transports,
                     namespaces=["/"],
-                    socketio_path=self._server.socket_path,
+                    socketio_path=self._backend.socket_path,
                     wait_timeout=CONNECT_TIMEOUT_S,
                 )
         except Exception as exc:
             # Whatever answers there may be anything: python-engineio fails in a dozen ways.
             if self._sio.failed_namespaces:
                 raise Refused(_rejection(self._rejection)) from exc
-            raise Unreachable(f"No Socket.IO server answers at {self._server.url}") from exc
+            raise Unreachable(f"No Socket.IO server answers at {self._backend.url}") from exc
 
     async def send(self, event: str, payload: dict[str, Any]) -> None:
         """Send an event; its acknowledgement, if one comes, is put into the inbox."""
@@ -79,8 +80,8 @@ class Connection:
     # order because nothing in them waits.
 
     def _chunk(self, text: Any = None, meta: Any = None, *rest: Any) -> None:
-        if isinstance(text, str):
-            self.inbox.put(Chunk(text, meta if isinstance(meta, dict) else None))
+        if isinstance(text, str) and isinstance(meta, dict):
+            self.inbox.put(ChunkEvent(text, meta))
 
     def _disconnected(self, reason: Any = None) -> None:
         self.inbox.put(Lost())
@@ -95,31 +96,31 @@ def take_long_polls() -> None:
 
 
 @asynccontextmanager
-async def connected(server: Server) -> AsyncIterator[Connection]:
+async def connected(backend: BackendAddress) -> AsyncIterator[Connection]:
     """A connection while the block lasts. Raises Unreachable and Refused."""
     async with aiohttp.ClientSession() as http:
-        connection = await _open(server, http)
+        connection = await _open(backend, http)
         try:
             yield connection
         finally:
             await connection.close()
 
 
-async def _open(server: Server, http: aiohttp.ClientSession) -> Connection:
+async def _open(backend: BackendAddress, http: aiohttp.ClientSession) -> Connection:
     """Connect over WebSocket alone: behind several servers that needs no sticky sessions.
 
     Some proxies let nothing but plain HTTP through, so that comes next.
     """
     try:
-        return await _open_over(["websocket"], server, http)
+        return await _open_over(["websocket"], backend, http)
     except Unreachable:
-        return await _open_over(["polling", "websocket"], server, http)
+        return await _open_over(["polling", "websocket"], backend, http)
 
 
 async def _open_over(
-    transports: list[str], server: Server, http: aiohttp.ClientSession
+    transports: list[str], backend: BackendAddress, http: aiohttp.ClientSession
 ) -> Connection:
-    connection = Connection(server, http)
+    connection = Connection(backend, http)
     try:
         await connection.open(transports)
     except BaseException:

@@ -6,25 +6,24 @@ import time
 from ...protocol.entries import Ending
 from ...protocol.errors import ErrorPayload
 from ...protocol.requests import Ask
+from .address import BackendAddress
 from .connection import Connection, connected
 from .exchange import Exchange, Progress, Setback, Silent, Stopped, StopUnheard
-from .inbox import StopWanted
+from .failures import Refused, Unreachable, own_error
+from .inbox import StopRequested
 from .outcome import Outcome, OutcomeStatus, View
 from .reading import Reading
-from .server import Refused, Server, Unreachable, own_error
 from .stopping import STOP_WITHIN_S, UNCONFIRMED
 
 RECONNECT_WITHIN_S = 60.0  # a server that is away for longer is not coming back soon
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)  # between two connections; the last one again and again
 
-BROKE = "The connection broke, and this server cannot go on with an answer"
-
 
 class Conversation:
     """Asks, follows, resumes, stops: one question, once."""
 
-    def __init__(self, server: Server, ask: Ask, view: View) -> None:
-        self._server = server
+    def __init__(self, backend: BackendAddress, ask: Ask, view: View) -> None:
+        self._backend = backend
         self._view = view
         self._reading = Reading(ask.question_id)
         self._progress = Progress(ask, self._reading)
@@ -47,7 +46,7 @@ class Conversation:
         first = self._reading.first_piece_at
         ending = self._reading.ending
         return Outcome(
-            question_id=self._reading.known_id,
+            question_id=self._reading.question_id,
             status=status,
             text=self._reading.text,
             error=error,
@@ -62,14 +61,14 @@ class Conversation:
 
     def stop(self) -> None:
         """Have the server end the answer; `run` returns soon, whether it does or not."""
-        if self._progress.stop_wanted or self._deadline is None or self._deadline.expired():
+        if self._progress.stop_requested or self._deadline is None or self._deadline.expired():
             return
-        self._progress.stop_wanted = True
+        self._progress.stop_requested = True
         now = asyncio.get_running_loop().time()
         patience_s = STOP_WITHIN_S if self._progress.times_asked else 0.0
         self._deadline.reschedule(min(now + patience_s, self._deadline.when() or now))
         if self._connection:
-            self._connection.inbox.put(StopWanted())
+            self._connection.inbox.put(StopRequested())
 
     async def _converse(self) -> tuple[OutcomeStatus, ErrorPayload | None]:
         try:
@@ -92,7 +91,7 @@ class Conversation:
             entries = self._progress.entries
             exchange = None
             try:
-                async with connected(self._server) as self._connection:
+                async with connected(self._backend) as self._connection:
                     exchange = Exchange(self._connection, self._progress, self._view)
                     return await exchange.run()
             except Refused as exc:
@@ -101,8 +100,6 @@ class Conversation:
                 await patience.wait(Setback(f"The server refuses for now ({exc.error['code']})"))
             except (Setback, Unreachable) as exc:
                 self._connection = None
-                if self._reading.plain:
-                    raise Silent(BROKE) from exc
                 if not self._progress.times_asked:
                     raise
                 if exchange and exchange.heard:
@@ -110,13 +107,13 @@ class Conversation:
                 await patience.wait(exc)
 
     def _out_of_time(self) -> tuple[OutcomeStatus, ErrorPayload | None]:
-        if not self._progress.stop_wanted:
+        if not self._progress.stop_requested:
             return "timeout", own_error("timeout", "The answer took too long for us; it goes on.")
         return "stopped", UNCONFIRMED if self._progress.times_asked else None
 
 
 class _Patience:
-    """How long, and how often, a lost connection is made anew."""
+    """How long, and how often, the client reconnects."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -124,7 +121,7 @@ class _Patience:
         self._turn = 0
 
     def renew(self, *, progressed: bool) -> None:
-        """Begin anew: the server was there. Only words shorten the pauses again."""
+        """Start over: the server was there. Only progress shortens the pauses again."""
         self._lost_at = None
         if progressed:
             self._turn = 0

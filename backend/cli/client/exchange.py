@@ -1,4 +1,4 @@
-"""What is said on one connection about one question, and what follows from it."""
+"""The exchange about one question on one connection: requests, acknowledgements, chunks."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from ...protocol.entries import Ending, parse_error
 from ...protocol.errors import Expired
 from ...protocol.requests import Ask
 from .connection import Connection
-from .inbox import Chunk, Lost, Reply, StopWanted
+from .failures import Refused, own_error
+from .inbox import ChunkEvent, Lost, Reply
 from .outcome import View
 from .reading import Reading, parse_ending
-from .server import Refused, own_error
 
-ACK_WITHIN_S = 10.0  # the backend takes under two; the Node original acknowledges nothing
-SILENCE_S = 60.0  # of a server that acknowledges nothing: it never says that it has failed
+ACK_WITHIN_S = 10.0  # the backend takes under two
+LATE_ACK_WITHIN_S = 60.0  # a question is given so much longer, as it may be queued already
 END_WITHIN_S = 2.0  # the END is on its way when a stop is acknowledged
 
 
@@ -37,14 +37,14 @@ class StopUnheard(Exception):
 
 @dataclass(slots=True)
 class Progress:
-    """How far a question has come: what one connection leaves to the next."""
+    """How far a question has come: state that outlives a connection."""
 
     ask: Ask
     reading: Reading
     times_asked: int = 0
     accepted: bool = False  # the server is known to have the question
     entries: int = 0  # of the answer, that have come
-    stop_wanted: bool = False
+    stop_requested: bool = False
 
 
 class Exchange:
@@ -72,31 +72,29 @@ class Exchange:
         Raises Setback where another connection may help; Refused, Silent, Stopped
         and StopUnheard where none does.
         """
-        await self._introduce()
+        await self._ask_or_resume()
         while not (ending := self._reading.ending):
             try:
                 async with asyncio.timeout_at(self._due):
-                    happening = await self._connection.inbox.get()
+                    received = await self._connection.inbox.get()
             except TimeoutError:
                 self._overdue()
                 continue
-            match happening:
-                case Chunk() as chunk:
+            match received:
+                case ChunkEvent() as chunk:
                     await self._take(chunk)
                 case Reply(event, dict() as reply):
                     self._replies[event](reply)
-                case StopWanted() if self._reading.plain:
-                    raise StopUnheard  # nobody there knows what it means
                 case Lost():
                     raise Setback("The connection was lost")
-            await self._pass_stop_on()
+            await self._send_stop()
         return ending
 
     def _expect_within(self, seconds: float) -> None:
         self._due = asyncio.get_running_loop().time() + seconds
 
-    async def _introduce(self) -> None:
-        """Say what we want: the answer, or the rest of it."""
+    async def _ask_or_resume(self) -> None:
+        """Request the answer, or the rest of it."""
         ask = self._progress.ask
         if self._progress.accepted:
             after = {"after": self._reading.last_id} if self._reading.last_id else {}
@@ -105,14 +103,14 @@ class Exchange:
             self._progress.times_asked += 1
             await self._send("askQuestion", {"topic": ask.topic, "topicQuestion": ask.question})
         self._expect_within(ACK_WITHIN_S)
-        await self._pass_stop_on()
+        await self._send_stop()
 
     async def _send(self, event: str, payload: dict[str, str]) -> None:
         await self._connection.send(event, {"questionId": self._reading.question_id, **payload})
 
-    async def _pass_stop_on(self) -> None:
-        """Pass a wish to stop on, once the server has the question: before, it means nothing."""
-        if self._progress.stop_wanted and self._progress.accepted and not self._stop_sent:
+    async def _send_stop(self) -> None:
+        """Send a requested stop, once the server has the question: before, it means nothing."""
+        if self._progress.stop_requested and self._progress.accepted and not self._stop_sent:
             self._stop_sent = True
             await self._send("stopQuestion", {})
 
@@ -122,11 +120,11 @@ class Exchange:
             raise Stopped
         if self._progress.accepted:
             raise Setback("The server does not answer")
-        if self._late or self._reading.plain:
-            raise Silent(f"The server has said nothing for {SILENCE_S:.0f} s")
+        if self._late:
+            raise Silent(f"The server has said nothing for {LATE_ACK_WITHIN_S:.0f} s")
         self._late = True
-        self._expect_within(SILENCE_S)
-        self._view.note("The server does not acknowledge the question; waiting for words")
+        self._expect_within(LATE_ACK_WITHIN_S)
+        self._view.note("The server does not acknowledge the question; waiting")
 
     # Acknowledgements
 
@@ -162,16 +160,12 @@ class Exchange:
         self._stop_confirmed = True
         self._expect_within(END_WITHIN_S)
 
-    # Words
+    # Chunks
 
-    async def _take(self, chunk: Chunk) -> None:
-        if chunk.meta is None:
-            await self._take_plain(chunk.text)
-        elif self._reading.is_ours(chunk):
-            self._accept()
-            await self._take_ours(chunk)
-
-    async def _take_ours(self, chunk: Chunk) -> None:
+    async def _take(self, chunk: ChunkEvent) -> None:
+        if not self._reading.is_ours(chunk):
+            return
+        self._accept()
         attempt = self._reading.attempt
         try:
             entry = self._reading.take(chunk)
@@ -182,31 +176,20 @@ class Exchange:
             return
         self._progress.entries += 1
         if entry.attempt > attempt > 0:
-            self._view.begun_anew(entry.attempt)
+            self._view.restarted(entry.attempt)
         if entry.is_piece and entry.reasoning:
             await self._view.thought(entry.reasoning)
         if entry.is_piece and entry.text:
             await self._view.piece(entry.text)
 
-    def _break_off(self, chunk: Chunk) -> None:
+    def _break_off(self, chunk: ChunkEvent) -> None:
         """An end without a number stands in no stream: the server could not read on."""
-        meta = chunk.meta or {}
+        meta = chunk.meta
         if "number" in meta or (ending := parse_ending(meta)) is None:
             return
         if ending.error and ending.error["retryable"]:
             raise Setback(f"The server could not read on ({ending.error['code']})")
         self._reading.ending = ending
-
-    async def _take_plain(self, text: str) -> None:
-        """A string without meta: of the Node original, or of one like it."""
-        if self._progress.accepted:
-            return
-        words = self._reading.take_plain(text)
-        if self._reading.plain:
-            self._expect_within(SILENCE_S)
-        if words:
-            self._progress.entries += 1
-            await self._view.piece(words)
 
 
 def _error_of(reply: dict[str, Any]) -> Any:

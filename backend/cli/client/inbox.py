@@ -1,21 +1,21 @@
-"""What happens on a connection, one after the other, for whoever takes it from there."""
+"""The inbox of a connection: its events in order, for the one task that handles them."""
 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# More happenings than this wait only where the terminal takes nothing any more. The
-# connection is given up then, and the answer resumed later: Redis keeps it better than we.
+# Backpressure: so many wait only where the terminal takes nothing any more. The connection is
+# given up then, and the answer resumed later: Redis keeps it meanwhile.
 MOST_WAITING = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """A `chunk` event; `meta` is None where the server sends plain strings."""
+class ChunkEvent:
+    """A `chunk` event: its text and its `meta`."""
 
     text: str
-    meta: Mapping[str, Any] | None
+    meta: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,33 +28,33 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The connection has gone; nothing comes behind this."""
+    """The connection was lost; nothing follows this."""
 
 
 @dataclass(frozen=True, slots=True)
-class StopWanted:
-    """Somebody in front of the terminal has had enough."""
+class StopRequested:
+    """Ctrl-C was pressed."""
 
 
-Happening = Chunk | Reply | Lost | StopWanted
+InboxItem = ChunkEvent | Reply | Lost | StopRequested
 
 
 class Inbox:
-    """The happenings of one connection, in order. Nothing comes behind Lost."""
+    """The events of one connection, in order. Nothing follows Lost."""
 
     def __init__(self) -> None:
-        self._waiting: asyncio.Queue[Happening] = asyncio.Queue()
+        self._waiting: asyncio.Queue[InboxItem] = asyncio.Queue()
         self._over = False
 
-    def put(self, happening: Happening) -> None:
+    def put(self, item: InboxItem) -> None:
         """Add one; too many, and the connection counts as lost."""
         if self._over:
             return
         if self._waiting.qsize() >= MOST_WAITING:
-            happening = Lost()
-        self._over = isinstance(happening, Lost)
-        self._waiting.put_nowait(happening)
+            item = Lost()
+        self._over = isinstance(item, Lost)
+        self._waiting.put_nowait(item)
 
-    async def get(self) -> Happening:
+    async def get(self) -> InboxItem:
         """Wait for the next one."""
         return await self._waiting.get()

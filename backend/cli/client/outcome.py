@@ -1,4 +1,4 @@
-"""What became of a question, and whoever watches it come about."""
+"""How a question ended for the client, and the view that shows its answer meanwhile."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -35,8 +35,8 @@ class View(Protocol):
     async def piece(self, text: str) -> None:
         """Text of the answer; what follows comes once this has returned."""
 
-    def begun_anew(self, attempt: int) -> None:
-        """All text and thought so far is void: another worker answers from the start."""
+    def restarted(self, attempt: int) -> None:
+        """All text and thought so far is void: another attempt answers from the start."""
 
     def note(self, text: str) -> None:
         """Something that whoever waits may want to know."""

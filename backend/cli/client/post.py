@@ -10,16 +10,17 @@ import aiohttp
 
 from ...protocol.errors import ErrorPayload
 from ...protocol.requests import Ask
-from ...runtime.task_groups import cancel
+from ...runtime.background_tasks import cancel
+from .address import BackendAddress
+from .failures import own_error
 from .outcome import Outcome, OutcomeStatus
 from .reading import read_error
-from .server import Server, own_error
 from .stopping import UNCONFIRMED, stop_question
 
 PATH = "/askQuestionWithoutStream"
-# What says that a question was not taken; all else, that an answer has begun, and failed.
+# They say that the question was not accepted; all others, that its answer failed.
 REFUSING_STATUSES = (400, 401, 403, 413, 429)
-REFUSING_CODES = ("busy", "storage_unavailable")  # with 500, as the Node original has it
+REFUSING_CODES = ("busy", "storage_unavailable")  # with status 500, as in the Node original
 MAX_REPLY_BYTES = 64 * 1024 * 1024  # far above any answer
 REPLY_WITHIN_S = 2.0  # a POST ends by itself when its question is stopped
 
@@ -27,15 +28,15 @@ REPLY_WITHIN_S = 2.0  # a POST ends by itself when its question is stopped
 class Posting:
     """Asks by POST and waits: one question, once."""
 
-    def __init__(self, server: Server, ask: Ask) -> None:
-        self._server = server
+    def __init__(self, backend: BackendAddress, ask: Ask) -> None:
+        self._backend = backend
         self._ask = ask
-        self._stop_wanted = asyncio.Event()
+        self._stop_requested = asyncio.Event()
 
     async def run(self, timeout_s: float) -> Outcome:
         """Ask, and wait for the answer, or for so long; how it failed, the outcome says."""
-        posting = asyncio.create_task(post_question(self._server, self._ask, timeout_s))
-        stopping = asyncio.create_task(self._stop_wanted.wait())
+        posting = asyncio.create_task(post_question(self._backend, self._ask, timeout_s))
+        stopping = asyncio.create_task(self._stop_requested.wait())
         try:
             await asyncio.wait({posting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if posting.done():
@@ -46,24 +47,24 @@ class Posting:
 
     def stop(self) -> None:
         """Have the server end the answer; `run` returns soon, whether it does or not."""
-        self._stop_wanted.set()
+        self._stop_requested.set()
 
     async def _stop(self, posting: asyncio.Task[Outcome]) -> Outcome:
         """Over a socket: HTTP knows no stopping. What was said until then is the answer."""
-        confirmed = await stop_question(self._server, self._ask.question_id)
+        confirmed = await stop_question(self._backend, self._ask.question_id)
         if confirmed:
             await asyncio.wait({posting}, timeout=REPLY_WITHIN_S)
         outcome = posting.result() if posting.done() else Outcome(self._ask.question_id, "stopped")
         return replace(outcome, status="stopped", error=None if confirmed else UNCONFIRMED)
 
 
-async def post_question(server: Server, ask: Ask, timeout_s: float) -> Outcome:
+async def post_question(backend: BackendAddress, ask: Ask, timeout_s: float) -> Outcome:
     """Ask, and wait for the whole answer, or for so long; how it failed, the outcome says."""
     began = time.monotonic()
     status: OutcomeStatus = "done"
     text, error = "", None
     try:
-        http_status, body = await _post(server, ask, timeout_s)
+        http_status, body = await _post(backend, ask, timeout_s)
         output = body["output"] if isinstance(body.get("output"), str) else ""
         status, error = _judge(http_status, body, output)
         # Beside an error, it is a line about that, for pages that show nothing else.
@@ -71,17 +72,17 @@ async def post_question(server: Server, ask: Ask, timeout_s: float) -> Outcome:
     except TimeoutError:
         status, error = "timeout", own_error("timeout", "The answer took too long for us.")
     except (aiohttp.ClientError, OSError):
-        message = f"No server answers at {server.url}, or it broke off."
+        message = f"No server answers at {backend.url}, or it broke off."
         status, error = "unreachable", own_error("unreachable", message)
     total_s = time.monotonic() - began
     return Outcome(ask.question_id, status, text, error, total_s=total_s)
 
 
-async def _post(server: Server, ask: Ask, timeout_s: float) -> tuple[int, dict[str, Any]]:
+async def _post(backend: BackendAddress, ask: Ask, timeout_s: float) -> tuple[int, dict[str, Any]]:
     body = {"topic": ask.topic, "topicQuestion": ask.question, "questionId": ask.question_id}
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s)) as http,
-        http.post(f"{server.url}{PATH}", json=body, headers=server.headers) as response,
+        http.post(f"{backend.url}{PATH}", json=body, headers=backend.headers) as response,
     ):
         raw = bytearray()
         async for piece in response.content.iter_any():
@@ -98,13 +99,13 @@ async def _post(server: Server, ask: Ask, timeout_s: float) -> tuple[int, dict[s
 def _judge(
     http_status: int, body: dict[str, Any], text: str
 ) -> tuple[OutcomeStatus, ErrorPayload | None]:
-    """What a reply means, that of the Node original and that of a proxy included."""
+    """What a reply means, that of a proxy included."""
     if error := read_error(body.get("error")):
         refused = http_status in REFUSING_STATUSES or error["code"] in REFUSING_CODES
         return ("refused" if refused else "failed"), error
     if http_status != 200:
         message = f"The server answered {http_status}, and not as a backend does."
         return "unreachable", own_error("unreachable", message)
-    if not text:  # the original's answer to a question that it does not understand
+    if not text:
         return "failed", own_error("empty", "The server sent an empty answer.")
     return "done", None

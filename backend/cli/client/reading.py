@@ -1,39 +1,28 @@
-"""What has come of one answer: the fold of its entries, or the strings of a plain server."""
+"""One answer as far as it has been received: the fold of its entries."""
 
 import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from ...protocol.entries import Ending, Entry, Usage, end_label, is_final, parse_error
+from ...protocol.entries import Ending, Entry, Usage, is_final, parse_error
 from ...protocol.errors import ErrorPayload
 from ...protocol.transcript import Fold
-from .inbox import Chunk
-from .server import own_error
+from .failures import own_error
+from .inbox import ChunkEvent
 
 
 class Reading:
-    """An answer as far as it has come.
-
-    A server without `meta`, as the Node original is one, says neither whose a piece is nor
-    whether one is missing: its answers are `plain`.
-    """
+    """An answer as far as it has been received."""
 
     def __init__(self, question_id: str) -> None:
         self.question_id = question_id
         self.ending: Ending | None = None
-        self.plain = False
         self.last_id: str | None = None
         self.first_piece_at: float | None = None  # of text; monotonic, in seconds
         self._fold = Fold()
-        self._plain_id = ""
         self._pieces: list[str] = []
         self._thoughts: list[str] = []
-
-    @property
-    def known_id(self) -> str:
-        """The id under which the server knows the answer; a plain one chooses it itself."""
-        return self._plain_id or self.question_id
 
     @property
     def text(self) -> str:
@@ -42,7 +31,7 @@ class Reading:
 
     @property
     def reasoning(self) -> str:
-        """What the model has thought so far; a plain server does not tell."""
+        """What the model has thought so far."""
         return "".join(self._thoughts)
 
     @property
@@ -50,16 +39,16 @@ class Reading:
         """The attempt that text and thought are of; 0 before the first."""
         return self._fold.attempt
 
-    def is_ours(self, chunk: Chunk) -> bool:
+    def is_ours(self, chunk: ChunkEvent) -> bool:
         """Whether a chunk is about this answer, and not a line for pages that know only text."""
-        meta = chunk.meta or {}
+        meta = chunk.meta
         return (
             meta.get("questionId") == self.question_id
             and meta.get("attempt") != 0  # a refusal: the acknowledgement says the same
             and not meta.get("notice")
         )
 
-    def take(self, chunk: Chunk) -> Entry | None:
+    def take(self, chunk: ChunkEvent) -> Entry | None:
         """Take a chunk in; returns its entry where that is the next one of the answer.
 
         Raises Expired where one before it is missing.
@@ -77,19 +66,6 @@ class Reading:
             self._thoughts.append(entry.reasoning)
         return entry
 
-    def take_plain(self, text: str) -> str:
-        """Take a string in; returns the words in it."""
-        if not self._plain_id:
-            if text.startswith("START:") and text.endswith(";<br/>"):
-                self.plain = True
-                self._plain_id = text.removeprefix("START:").removesuffix(";<br/>")
-            return ""
-        if text == end_label(self._plain_id):
-            self.ending = Ending("done")
-            return ""
-        self._add(text)
-        return text
-
     def fail(self, error: ErrorPayload) -> None:
         """End without an END: there is no going on."""
         self.ending = Ending("failed", error)
@@ -100,9 +76,9 @@ class Reading:
         self._pieces.append(text)
 
 
-def parse_chunk(chunk: Chunk) -> Entry | None:
+def parse_chunk(chunk: ChunkEvent) -> Entry | None:
     """The entry that a chunk shows; None where it shows none, whatever it is."""
-    meta = chunk.meta or {}
+    meta = chunk.meta
     with contextlib.suppress(KeyError, TypeError, ValueError):
         return Entry(
             question_id=meta["questionId"],

@@ -3,9 +3,10 @@
 import asyncio
 
 from ...protocol.errors import ErrorPayload
+from .address import BackendAddress
 from .connection import Connection, connected
+from .failures import Refused, Unreachable, own_error
 from .inbox import Lost, Reply
-from .server import Refused, Server, Unreachable, own_error
 
 STOP_WITHIN_S = 10.0  # the backend ends an answer within two, a dead worker included
 
@@ -14,10 +15,10 @@ UNCONFIRMED: ErrorPayload = own_error(
 )
 
 
-async def stop_question(server: Server, question_id: str) -> bool:
+async def stop_question(backend: BackendAddress, question_id: str) -> bool:
     """Have the server end an answer; returns whether it says, in time, that it has."""
     try:
-        async with asyncio.timeout(STOP_WITHIN_S), connected(server) as connection:
+        async with asyncio.timeout(STOP_WITHIN_S), connected(backend) as connection:
             await connection.send("stopQuestion", {"questionId": question_id})
             return await _is_confirmed(connection)
     except (TimeoutError, Refused, Unreachable):

@@ -1,8 +1,8 @@
-"""What python-engineio's aiohttp driver lacks against Node's server, mended from outside.
+"""Corrects where python-engineio and python-socketio behave otherwise than Node's server.
 
-Made for python-engineio >=4.13.2,<4.16 and python-socketio >=5.16,<5.19: most replaces methods
-that are not public, so a new minor version is let in only after tests/test_transport.py has passed.
-That file holds a test for every defect named here; a mend can go once its test passes without it.
+Made for python-engineio >=4.13.2,<4.16 and python-socketio >=5.16,<5.19. Most of it overrides
+methods that are not public, so a new minor version is let in only once tests/server/engineio_fixes
+passes: it holds a test for every defect named here. A fix can go once its test passes without it.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Any
 import socketio
 from aiohttp import web
 
-from .server import Manager, MessagePacket, Server
+from .server import CheckedPacket, ClientManager, SocketServer
 from .session import NOOP_AFTER_S, PACKETS_PER_POST, Session
 
 __all__ = [
@@ -43,10 +43,10 @@ def create_socket_server(
     # The library writes payloads into its log below ERROR; nobody's words belong there.
     driver_logger = logging.getLogger(f"{__name__}.driver")
     driver_logger.setLevel(logging.ERROR)
-    return Server(
+    return SocketServer(
         async_mode="aiohttp",
-        client_manager=Manager(),
-        serializer=MessagePacket,
+        client_manager=ClientManager(),
+        serializer=CheckedPacket,
         logger=driver_logger,
         engineio_logger=driver_logger,
         namespaces=["/"],

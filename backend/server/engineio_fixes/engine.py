@@ -11,6 +11,7 @@ from aiohttp import WSCloseCode, web
 from engineio.async_drivers.aiohttp import translate_request
 
 from ...protocol.errors import origin
+from ...runtime.background_tasks import cancel
 
 Environ = dict[str, Any]
 
@@ -48,10 +49,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]  # the library has no 
                 limit.reschedule(0)  # half-read bodies, half-made upgrades
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=FLUSH_S)
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(self._tasks)
 
     @asynccontextmanager
     async def limit(self, seconds: float) -> AsyncIterator[None]:

@@ -42,6 +42,11 @@ class Session(AsyncSocket):  # type: ignore[misc]  # the library has no types
     tcp: asyncio.WriteTransport | None = None
     turn = 0.0  # loop time at which as many packets as came may have come, at PACKETS_PER_S
 
+    def start(self, connect_timeout_s: float, check: Callable[["Session"], None]) -> None:
+        """Do what a constructor would; `check` is called when a CONNECT packet is overdue."""
+        self.last_ping = None  # the stock clock; ours is the heartbeat
+        self.deadline = asyncio.get_running_loop().call_later(connect_timeout_s, check, self)
+
     def schedule_ping(self) -> None:
         """Ping after an interval, and end the session if no PONG comes (which calls this again).
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from backend.cli.client.address import BackendAddress
 from backend.cli.client.outcome import Outcome
 from backend.cli.client.post import post_question
-from backend.cli.client.server import Server
 from tests.fakes.fake_backend import FakeBackend, Payload
 from tests.fakes.rig import new_ask
 
@@ -17,7 +17,7 @@ async def posted(status: int, reply: Payload) -> Outcome:
     backend = FakeBackend()
     backend.post_status, backend.posted = status, reply
     async with backend.serving():
-        return await post_question(Server(backend.url), new_ask(), PATIENCE_S)
+        return await post_question(BackendAddress(backend.url), new_ask(), PATIENCE_S)
 
 
 async def test_an_answer() -> None:

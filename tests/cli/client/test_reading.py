@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.cli.client.inbox import MOST_WAITING, Chunk, Inbox, Lost
+from backend.cli.client.inbox import MOST_WAITING, ChunkEvent, Inbox, Lost
 from backend.cli.client.reading import Reading, parse_chunk, parse_ending
 from backend.protocol.entries import Ending, Entry, Usage
 from backend.protocol.errors import Expired
@@ -15,21 +15,21 @@ from tests.fakes.rig import whole_answer
 OURS = "00000000-0000-4000-8000-000000000000"
 
 
-def chunks(*pieces: str, attempt: int = 1) -> list[Chunk]:
+def chunks(*pieces: str, attempt: int = 1) -> list[ChunkEvent]:
     """The chunks of a whole answer, as a server sends them."""
-    return [Chunk(*entry.chunk()) for entry in whole_answer(OURS, *pieces, attempt=attempt)]
+    return [ChunkEvent(*entry.chunk()) for entry in whole_answer(OURS, *pieces, attempt=attempt)]
 
 
-def thinking(*thoughts: str, attempt: int = 1) -> list[Chunk]:
+def thinking(*thoughts: str, attempt: int = 1) -> list[ChunkEvent]:
     """The chunks of an answer whose model has only thought so far."""
     entries = [
         Entry.start(OURS, attempt),
         *(Entry(OURS, "", attempt, n, reasoning=each) for n, each in enumerate(thoughts, 1)),
     ]
-    return [Chunk(*entry.chunk()) for entry in entries]
+    return [ChunkEvent(*entry.chunk()) for entry in entries]
 
 
-def read(*given: Chunk) -> Reading:
+def read(*given: ChunkEvent) -> Reading:
     """A reading that was given these."""
     reading = Reading(OURS)
     for chunk in given:
@@ -58,16 +58,16 @@ def test_a_new_attempt_begins_anew() -> None:
 
 def test_thought_is_no_part_of_the_answer() -> None:
     """What the model thinks is folded beside the text."""
-    text = Chunk(*Entry(OURS, "Yes.", 1, 3).chunk())
+    text = ChunkEvent(*Entry(OURS, "Yes.", 1, 3).chunk())
     reading = read(*thinking("Is it? ", "It is."), text)
     assert (reading.reasoning, reading.text) == ("Is it? It is.", "Yes.")
 
 
 def test_thought_is_no_first_piece() -> None:
     """The first piece is the first one of text, even where an empty one comes before it."""
-    reading = read(*thinking("Hm."), Chunk(*Entry(OURS, "", 1, 2).chunk()))
+    reading = read(*thinking("Hm."), ChunkEvent(*Entry(OURS, "", 1, 2).chunk()))
     assert reading.first_piece_at is None
-    reading.take(Chunk(*Entry(OURS, "Yes.", 1, 3).chunk()))
+    reading.take(ChunkEvent(*Entry(OURS, "Yes.", 1, 3).chunk()))
     assert reading.first_piece_at is not None
 
 
@@ -93,7 +93,7 @@ def test_a_hole_is_noticed() -> None:
 )
 def test_entries_are_what_the_server_has(entry: Entry) -> None:
     """An entry that went through a chunk is the same entry."""
-    assert parse_chunk(Chunk(*entry.chunk())) == entry
+    assert parse_chunk(ChunkEvent(*entry.chunk())) == entry
 
 
 json_values = st.recursive(
@@ -121,7 +121,7 @@ def test_any_ending_is_an_ending(meta: dict[str, Any]) -> None:
 def test_any_thought_is_text_or_none(reasoning: Any) -> None:
     """What is no text counts as no thought; the entry stands all the same."""
     meta = {"questionId": OURS, "id": "1-1", "attempt": 1, "number": 1, "reasoning": reasoning}
-    entry = parse_chunk(Chunk("", meta))
+    entry = parse_chunk(ChunkEvent("", meta))
     assert entry
     assert entry.reasoning == (reasoning if isinstance(reasoning, str) else "")
 
@@ -130,7 +130,7 @@ def test_any_thought_is_text_or_none(reasoning: Any) -> None:
 def test_any_meta_is_read_or_passed_over(meta: dict[str, Any], text: str) -> None:
     """Whatever a server puts into meta, no more than a hole comes of it."""
     reading = Reading(OURS)
-    chunk = Chunk(text, meta)
+    chunk = ChunkEvent(text, meta)
     reading.is_ours(chunk)
     try:
         reading.take(chunk)
@@ -148,27 +148,16 @@ def test_any_meta_is_read_or_passed_over(meta: dict[str, Any], text: str) -> Non
 )
 def test_what_is_not_ours(meta: dict[str, Any]) -> None:
     """Another's chunks, refusals and lines for old pages are not part of the answer."""
-    assert not Reading(OURS).is_ours(Chunk("Not for us.", {"attempt": 1, **meta}))
-
-
-def test_plain_strings() -> None:
-    """Between its labels, a plain server's answer is taken as it comes, labels of others too."""
-    reading = Reading(OURS)
-    said = [
-        reading.take_plain(text)
-        for text in ("stray", "START:7;<br/>", "One, ", "<br/>;END:8", "<br/>;END:7")
-    ]
-    assert said == ["", "", "One, ", "<br/>;END:8", ""]
-    assert (reading.plain, reading.known_id, reading.ending) == (True, "7", Ending("done"))
+    assert not Reading(OURS).is_ours(ChunkEvent("Not for us.", {"attempt": 1, **meta}))
 
 
 async def test_an_inbox_is_bounded() -> None:
     """Too much that nobody takes is a lost connection, behind what has come before it."""
     inbox = Inbox()
     for _ in range(MOST_WAITING + 10):
-        inbox.put(Chunk("word", None))
+        inbox.put(ChunkEvent("word", {}))
     taken = [await inbox.get() for _ in range(MOST_WAITING)]
-    assert set(taken) == {Chunk("word", None)}
+    assert taken == [ChunkEvent("word", {})] * MOST_WAITING
     assert await inbox.get() == Lost()
-    inbox.put(Chunk("late", None))
+    inbox.put(ChunkEvent("late", {}))
     assert inbox._waiting.empty()

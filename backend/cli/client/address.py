@@ -1,28 +1,14 @@
-"""Where a backend is, and the ways in which talking to it fails."""
+"""The address of a backend."""
 
 import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from ...protocol.errors import ErrorPayload
-
 _TOKEN = re.compile(r"[\x21-\x7e]+")  # what a header may carry, without blanks
 
 
-class Unreachable(Exception):
-    """There is no talking to the server: it cannot be reached, or speaks something else."""
-
-
-class Refused(Exception):
-    """The server did not take the request; `error` says why."""
-
-    def __init__(self, error: ErrorPayload) -> None:
-        super().__init__(error["code"])
-        self.error = error
-
-
 @dataclass(frozen=True, slots=True)
-class Server:
+class BackendAddress:
     """The address of a backend, without a slash at its end, and the token that it may want."""
 
     url: str
@@ -56,8 +42,3 @@ class Server:
     def socket_path(self) -> str:
         """Where Socket.IO is; a proxy may have put the backend below a path."""
         return f"{urlsplit(self.url).path}/socket.io"
-
-
-def own_error(code: str, message: str, *, retryable: bool = True) -> ErrorPayload:
-    """An error that we found out about ourselves, in the shape of the server's."""
-    return {"code": code, "message": message, "retryable": retryable}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.cli.client.server import Server
+from backend.cli.client.address import BackendAddress
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from backend.cli.client.server import Server
 )
 def test_addresses(url: str, origin: str, socket_path: str) -> None:
     """A backend is at the root of its host, or where a proxy has put it."""
-    server = Server(url)
+    server = BackendAddress(url)
     assert (server.origin, server.socket_path) == (origin, socket_path)
 
 
@@ -23,20 +23,20 @@ def test_addresses(url: str, origin: str, socket_path: str) -> None:
 def test_what_is_no_address(url: str) -> None:
     """Anything else is refused before it is tried."""
     with pytest.raises(ValueError, match="the address has to be like"):
-        Server(url)
+        BackendAddress(url)
 
 
 @pytest.mark.parametrize("token", ["two words", "line\n", "tökén", "\x00"])
 def test_what_is_no_token(token: str) -> None:
     """What no header can carry is refused, and not repeated."""
     with pytest.raises(ValueError, match="the token must have") as refused:
-        Server("http://host", token)
+        BackendAddress("http://host", token)
     assert token not in str(refused.value)
 
 
 def test_a_token_is_shown_to_the_server_alone() -> None:
     """It stands in the header and the handshake, and in no representation."""
-    server = Server("http://host", "word-of-the-day")
+    server = BackendAddress("http://host", "word-of-the-day")
     assert server.headers == {"Authorization": "Bearer word-of-the-day"}
     assert server.auth == {"token": "word-of-the-day"}
     assert "word-of-the-day" not in repr(server)
@@ -44,5 +44,5 @@ def test_a_token_is_shown_to_the_server_alone() -> None:
 
 def test_without_a_token_nothing_is_shown() -> None:
     """A server that wants none gets no empty one."""
-    assert Server("http://host").headers == {}
-    assert Server("http://host").auth is None
+    assert BackendAddress("http://host").headers == {}
+    assert BackendAddress("http://host").auth is None

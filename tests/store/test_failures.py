@@ -11,18 +11,15 @@ from backend.store.work_queue import WorkQueue
 from tests.fakes.programs import RedisServer, free_port
 
 
-async def xadd_in_pipeline(storage: Storage) -> None:
-    """Write as the writer does: three commands in one transaction."""
-    async with storage.writing.pipeline(transaction=True) as pipe:
-        for _ in range(3):
-            pipe.xadd("stream", {"a": "b"})
-        await pipe.execute()
+async def send_transaction(storage: Storage) -> None:
+    """Three commands in one transaction."""
+    await storage.pipelining.send_together(*[("XADD", "stream", "*", "a", "b")] * 3)
 
 
 async def test_what_succeeds_is_not_counted(redis_server: RedisServer) -> None:
     """A Redis that answers has failed nothing; a group that is there already is no failure."""
     async with connect(redis_server.url) as storage:
-        await xadd_in_pipeline(storage)
+        await send_transaction(storage)
         queue = WorkQueue(storage, "one")
         await queue.create_group()
         await queue.create_group()
@@ -36,7 +33,7 @@ async def test_what_redis_refuses_is_counted(redis_server: RedisServer) -> None:
         with pytest.raises(ResponseError):
             await storage.commands.xlen("stream")
         with pytest.raises(ResponseError):
-            await xadd_in_pipeline(storage)
+            await send_transaction(storage)
         assert dict(storage.failures) == {"response": 2}
 
 
@@ -46,7 +43,7 @@ async def test_an_unreachable_redis_is_counted() -> None:
         with pytest.raises(RedisConnectionError):
             await storage.commands.ping()
         with pytest.raises(RedisConnectionError):
-            await xadd_in_pipeline(storage)
+            await send_transaction(storage)
         with pytest.raises(RedisConnectionError):
             await storage.pipelining.send("PING")
         assert dict(storage.failures) == {"connection": 3}
