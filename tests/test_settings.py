@@ -170,6 +170,16 @@ def test_consumer_groups_are_a_switch(raw: str) -> None:
     assert not Settings.from_env({"USE_XREAD": raw}).use_xread
 
 
+def test_names_of_consumer_groups_are_the_tutorials() -> None:
+    """With consumer groups a stream is its user's, and ids of ours have the original's prefix."""
+    groups, plain = Settings(use_xread=False), Settings()
+    assert groups.streams.name("q", "ann") == "OPENAI_STREAM:ann"
+    assert groups.streams.shared is None
+    assert groups.question_id_prefix == "Q-"
+    assert plain.streams.name("q", "ann") == plain.streams.shared == "OPENAI_STREAM"
+    assert plain.question_id_prefix == ""
+
+
 @pytest.mark.parametrize("name", ["answers", "a:{questionId}", "{userId}", "{userId}/{questionId}"])
 def test_streams_may_be_many(name: str) -> None:
     """The stream's name may hold who asks, and what."""

@@ -1,4 +1,4 @@
-"""Units, image, compose file and documents: what they start exists, and what they set is known."""
+"""Units, image, compose file, manifests: what they start exists, and what they set is known."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ import yaml  # type: ignore[import-untyped]  # its types are a package of their 
 from backend.cli.arguments import parse
 from backend.cli.serving import CONNECTION_GRACE_S
 from backend.settings import Settings
-from backend.store.work_queue import STREAM
+from backend.store.work_queue import QUEUE_STREAM
 from tests.fakes.programs import ROOT, need
 
 DEPLOY = ROOT / "backend" / "deploy"
@@ -221,34 +221,11 @@ def test_kubernetes_scales_on_the_queue(manifests: dict[tuple[str, str], Any]) -
     scaled = manifests["ScaledObject", "answers-worker"]["spec"]
     assert scaled["scaleTargetRef"]["name"] == "answers-worker"
     (trigger,) = scaled["triggers"]
-    assert trigger["metadata"]["stream"] == STREAM
+    assert trigger["metadata"]["stream"] == QUEUE_STREAM
     assert int(trigger["metadata"]["streamLength"]) < Settings().worker_concurrency
 
 
-# The documents
-
-
-def test_every_setting_in_the_documents_is_one() -> None:
-    """What is to be written into answers.env is read by a server, and taken."""
-    (block,) = blocks(DEPLOY / "README.md", "ini")
-    env = dict(line.split("=", 1) for line in block.splitlines())
-    assert env.keys() <= SETTINGS
-    settings = Settings.from_env(env)
-    assert settings.redis_url
-    assert settings.openai_api_key
-    assert settings.trusted_proxies
-
-
-def test_every_command_in_the_documents_is_one() -> None:
-    """What begins with `python -m backend` in a block to be copied is understood."""
-    commands = []
-    for document in (ROOT / "README.md", *DEPLOY.glob("*.md")):
-        for block in blocks(document, "sh"):
-            for line in block.splitlines():
-                commands += re.findall(r"python (-m backend[^|#&]*)", line)
-    assert len(commands) >= 8
-    for command in commands:
-        python_m_backend(["python", *shlex.split(command.replace("<id>", "0"))])
+# The folder
 
 
 def test_every_file_is_described() -> None:

@@ -120,7 +120,7 @@ class TestThePageOfTheTutorial:
     async def test_shows_that_the_model_failed(self, server: Program) -> None:
         """A line says in words what happened, and the spinner goes off."""
         page = await self.page(server, "What does the page show? [[fault=401]]")
-        assert "language model refused" in page["output"]
+        assert "provider does not accept this server's key" in page["output"]
         assert page["chunks"] == 3
         assert page["spinner"] is False
 
@@ -171,12 +171,12 @@ async def assert_failed_well(server: Program, fault: str, code: str, pieces: int
     [
         ("401", "model_error", 0),
         ("429", "rate_limited", 0),
-        ("429:insufficient_quota", "rate_limited", 0),
+        ("429:insufficient_quota", "model_error", 0),
         ("500", "model_unavailable", 0),
         ("html", "model_error", 0),
         ("cut_after:5", "model_error", 5),
         ("clean_eof_after:5", "model_error", 5),
-        ("error_event_after:5", "model_error", 5),
+        ("error_event_after:5", "model_unavailable", 5),
         ("garbage_json_after:5", "model_error", 5),
     ],
 )
