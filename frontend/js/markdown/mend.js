@@ -5,6 +5,8 @@ import { mendInline } from "./mend-inline.js";
 
 /** A line that may yet become a list, a rule, a heading, a fence, ... */
 const UNDECIDED = /^[\s>*+\-_=#~`|:.)[\]!<\\\d]*$/;
+/** A fence whose language is still to come: it would be code within the line until its end. */
+const FENCE = /^[\s>]*(?:(?:[-*+]|\d{1,9}[.)])\s+)*(?:`{3,}|~{3,})[^\s`]*$/;
 const EARLY_COLUMNS = 50; // a line of more cells is no table before it is certain to be one
 const STARTS_BLOCK = /^\s*(?:>|[-*+]\s|\d{1,9}[.)]\s|#{1,6}\s|\|)/;
 
@@ -19,7 +21,7 @@ export function mend(source, { rows = false } = {}) {
   if (openFence(before)) return UNDECIDED.test(last) ? before : source;
   const table = rows ? null : earlyTable(lines, last);
   if (table) return table;
-  if (UNDECIDED.test(last)) return before;
+  if (UNDECIDED.test(last) || FENCE.test(last)) return before;
   const text = lastText([...lines, last]);
   return source.slice(0, source.length - text.length) + mendInline(text);
 }
