@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # for type checkers; at run time `__getattr__` does the same
     from .server.auth import Visitor as Visitor
     from .settings import Settings as Settings
 
-__version__ = "0.1.0"
+from .runtime.version import __version__ as __version__
 
 _MODULES = {
     "Chain": "llm.base",

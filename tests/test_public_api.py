@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ import pytest
 import backend
 from backend import Chain, Settings
 from tests.fakes.chains import STOP, FakeChain
-from tests.fakes.programs import RedisServer, free_port
+from tests.fakes.programs import ROOT, RedisServer, free_port
 
 PATIENCE_S = 20.0  # all that is waited for comes soon; this is for machines under load
 DOCUMENT = Path(backend.__file__).parent / "README.md"
@@ -161,3 +162,9 @@ async def test_the_example_answers_with_its_model(
         assert await asked(http, url) == {"output": "A stream is an append-only log."}
         signal.raise_signal(signal.SIGTERM)
         await serving
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    """What the program says of itself is what pyproject.toml says."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert backend.__version__ == project["version"]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from .. import __version__
 from ..protocol.entries import Status
+from ..runtime.version import __version__
 
 MAX_WORKERS = 64  # processes; more belong on other machines
 

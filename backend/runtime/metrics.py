@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from .. import __version__
 from ..protocol.entries import Ending, FinalStatus, Status, Usage
 from ..protocol.errors import AnswerError, AppError, RequestError, codes
 from ..protocol.record import Record
+from .version import __version__
 
 PREFIX = "streaming_llm"
 REQUESTS = ("connect", "ask", "resume", "stop", "post")

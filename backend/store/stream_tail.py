@@ -15,7 +15,14 @@ from typing import Any
 from ..protocol.entries import BEGINNING, Entry, entry_order
 from ..protocol.errors import StorageUnavailable
 from ..runtime.metrics import Metrics
-from .connection import BLOCK_MS, STORAGE_ERRORS, Backoff, Storage, insist
+from .connection import (
+    BLOCK_MS,
+    STORAGE_ERRORS,
+    Backoff,
+    Storage,
+    expecting_ours,
+    insist,
+)
 
 TAIL_READ_ENTRIES = 1_000  # a backlog is worked off in few round trips
 FEED_ENTRIES = 256  # high-water mark: a follower that is further behind reads on from Redis
@@ -104,7 +111,6 @@ class StreamTail:
         self._always = always
         self._streams: dict[str, _FollowedStream] = {}
         self._begun = asyncio.Event()
-        self._clock_ms = 0
         # XREAD cannot be told of one more stream while it waits; so it also waits for this.
         self._wake_stream = f"OPENAI_TAILS:{uuid.uuid4().hex}"
         self._woken_at = BEGINNING
@@ -118,11 +124,6 @@ class StreamTail:
         if not self._begun.is_set():
             raise StorageUnavailable
 
-    @property
-    def clock_ms(self) -> int:
-        """The youngest time that an entry id has told: Redis's clock, or somewhat before it."""
-        return self._clock_ms
-
     def position(self, stream: str) -> str | None:
         """The id up to which a stream was read; None where it is not read now."""
         return self._streams[stream].position if stream in self._streams else None
@@ -134,9 +135,12 @@ class StreamTail:
         """A feed of what follows for this question, from now until the block is left.
 
         `position` is where to begin with a stream that is not read yet. Raises
-        StorageUnavailable before the first read; waits through a later outage.
+        StorageUnavailable before the first read, and Expired where what should be the stream
+        is none; waits through a later outage.
         """
         self.require()
+        if stream not in self._streams:  # one wrong key would fail the reading of all streams
+            await insist(lambda: self._require_stream(stream))
         followed = self._streams.get(stream)
         if is_new := followed is None:
             followed = self._streams[stream] = _FollowedStream(position)
@@ -150,6 +154,10 @@ class StreamTail:
             if not followed.feeds and stream != self._always:
                 del self._streams[stream]
 
+    async def _require_stream(self, stream: str) -> None:
+        with expecting_ours():
+            await newest_id(self._storage, stream)
+
     async def run(self) -> None:
         """Read until cancelled, through every outage, from the last positions on."""
         read_at = time.monotonic()
@@ -157,7 +165,6 @@ class StreamTail:
         if self._always:
             newest = await insist(lambda: newest_id(self._storage, str(self._always)))
             self._streams[self._always] = _FollowedStream(newest)
-            self._note_clock(newest)
         else:
             await insist(self._storage.commands.ping)
         self._begun.set()
@@ -183,7 +190,6 @@ class StreamTail:
         if not reply:
             await self._notice_deleted_streams(read)
         for name, entries in reply:
-            self._note_clock(entries[-1][0])
             if name == self._wake_stream:
                 self._woken_at = entries[-1][0]
             elif self._streams.get(name) is read[name]:  # not one that was followed again since
@@ -195,9 +201,6 @@ class StreamTail:
             ("XADD", self._wake_stream, "MAXLEN", "1", "*", "ring", ""),
             ("EXPIRE", self._wake_stream, WAKE_TTL_S),
         )
-
-    def _note_clock(self, entry_id: str) -> None:
-        self._clock_ms = max(self._clock_ms, entry_order(entry_id)[0])
 
     async def _notice_deleted_streams(self, read: dict[str, _FollowedStream]) -> None:
         """Go back where a stream begins if it was deleted: XREAD would wait for ever.

@@ -37,20 +37,20 @@ RECORDS: dict[str, dict[str, Any] | str] = {
     "error of no shape": {"error": {"message": DEEP[:100]}},
     "stream of the wrong kind": {"streamName": "a-string"},
 }
-PAGES = {
-    "no JSON": "garbage",
-    "deep JSON": DEEP,
-    "a number": "1",
-    "nothing": "null",
-    "an object": '{"a": 1}',
-    "rows of no shape": "[1, 2]",
-    "ids of no shape": '[["x", 1, 0, "t"]]',
-    "numbers of text": '[["1-1", "1", 0, "t"]]',
-    "text of no text": '[["1-1", 1, 0, {}]]',
-    "an end of no shape": '[["1-1", 1, 0, "t", {"x": 1}]]',
-    "an end of no kind": '[["1-1", 1, 0, "t", {"status": "nonsense"}]]',
-    "much of it": LONG,
-}
+ENTRIES: dict[str, dict[Any, Any]] = {
+    "no fields of ours": {"x": "y"},
+    "text alone": {"chunkOutput": "x"},
+    "an attempt of no number": {"attempt": "x", "chunkOutput": "x", "number": "1"},
+    "an error that is deep": {
+        "attempt": "0", "chunkOutput": "x", "number": "1", "status": "done", "error": DEEP,
+    },
+    "an end of no kind": {"attempt": "1", "chunkOutput": "x", "number": "1", "status": "nonsense"},
+    "usage of no shape": {
+        "attempt": "1", "chunkOutput": "x", "number": "1", "status": "done", "usage": "[",
+    },
+    "no text at all": {b"\xff": b"\xfe", b"chunkOutput": b"\xff"},
+    "much of it": {"attempt": "0", "chunkOutput": LONG, "number": "-1"},
+}  # fmt: skip
 
 
 def record(question_id: str, **changes: Any) -> str:
@@ -137,7 +137,7 @@ async def test_a_record_of_another_kind(stack: Stack) -> None:
 
 
 async def dead(stack: Stack) -> str:
-    """A question whose worker has died; its archive is read by the next one."""
+    """A question whose worker has died; its log is read by the next one."""
     question_id = str(uuid.uuid4())
     await stack.store.set(f"questions:{question_id}", record(question_id, **DEAD))
     return question_id
@@ -150,19 +150,23 @@ async def is_answered(stack: Stack, question_id: str) -> None:
     await stack.whole(answer)
 
 
-@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
-async def test_a_page_of_the_archive(stack: Stack, page: str) -> None:
-    """A page that is none stands in nobody's way: what it should say stands in the stream."""
+@pytest.mark.parametrize("fields", ENTRIES.values(), ids=ENTRIES)
+async def test_an_entry_in_the_log_of_an_answer(stack: Stack, fields: dict[Any, Any]) -> None:
+    """An entry that is none of ours stands in nobody's way, whoever put it there."""
     question_id = await dead(stack)
-    await stack.store.rpush(f"answers:{question_id}", page)
+    await stack.store.xadd(f"answers:{question_id}", {"questionId": question_id, **fields})
     await is_answered(stack, question_id)
 
 
-async def test_an_archive_of_another_kind(stack: Stack) -> None:
-    """An archive that is no list stops neither its own answer nor the others of its worker."""
+async def test_a_log_of_another_kind(stack: Stack) -> None:
+    """A log that is none costs its own answer, and stops none of the others of its worker."""
+    beside = await (await stack.person()).ask("Who is beside? [[interval_ms=50 tokens=40]]")
     question_id = await dead(stack)
     await stack.store.set(f"answers:{question_id}", "x")
-    await is_answered(stack, question_id)
+    await queue(stack, question_id)
+    await expires(stack, question_id)
+    await stack.whole(beside)
+    assert beside.attempt == 1
 
 
 async def test_entries_of_the_stream(stack: Stack) -> None:
