@@ -36,7 +36,7 @@ from .settings import Settings
 from .store.answer_log import AnswerLog
 from .store.cluster import refuse_cluster
 from .store.connection import Storage, connect
-from .store.records import Questions
+from .store.records import Records
 from .store.retention import Retention
 from .store.stop_signals import StopSignals
 from .store.stream_tail import StreamTail, newest_id
@@ -73,7 +73,7 @@ class SharedParts:
         self.settings = settings
         self.storage = storage
         self.metrics = Metrics()
-        self.questions = Questions(storage, settings.retention_s)
+        self.questions = Records(storage, settings.retention_s)
         self.log = AnswerLog(storage.commands)
         self.stops = StopSignals(storage)
         self.writer = AnswerWriter(

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from .protocol.networks import parse_networks
 from .protocol.requests import GROUP_ID_PREFIX
-from .protocol.stream_names import Streams
+from .protocol.stream_names import StreamNames
 
 MIN_SECRET_BYTES = 32  # of a key for HS256: RFC 7518, section 3.2
 
@@ -212,9 +212,11 @@ class Settings:
         return "MODEL" if self.model else "OPENAI_MODEL"
 
     @property
-    def streams(self) -> Streams:
+    def streams(self) -> StreamNames:
         """The names of the streams that answers stand in; with consumer groups, one per user."""
-        return Streams(self.openai_stream if self.use_xread else f"{self.openai_stream}:{{userId}}")
+        return StreamNames(
+            self.openai_stream if self.use_xread else f"{self.openai_stream}:{{userId}}"
+        )
 
     @property
     def question_id_prefix(self) -> str:
@@ -267,7 +269,7 @@ class Settings:
 
     def _check_stream(self) -> None:
         try:
-            streams = Streams(self.openai_stream)
+            streams = StreamNames(self.openai_stream)
         except ValueError as exc:
             raise SettingsError(f"OPENAI_STREAM is not a valid name: {exc}") from None
         if not (self.use_xread or streams.shared):

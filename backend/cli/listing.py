@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 
 from ..protocol.record import Record
-from ..protocol.stream_names import Streams
+from ..protocol.stream_names import StreamNames
 from ..settings import Settings
 from ..store.recent_questions import recent_questions
 from .console import OK, printable, remark, say
@@ -29,7 +29,7 @@ async def _list(settings: Settings, options: Namespace) -> int:
         recent = await recent_questions(
             storage,
             stored,
-            Streams(settings.openai_stream).shared if settings.use_xread else None,
+            StreamNames(settings.openai_stream).shared if settings.use_xread else None,
             options.limit,
             lambda record: options.status in (None, record.status),
         )

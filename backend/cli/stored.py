@@ -9,7 +9,7 @@ from typing import Any
 from ..protocol.errors import Expired, StorageUnavailable
 from ..settings import Settings
 from ..store.connection import Storage, answering_within, connect
-from ..store.records import Questions
+from ..store.records import Records
 from .console import FAILED, UNREACHABLE, complain
 
 QUERY_WITHIN_S = 10.0  # a command's reads, all together
@@ -28,9 +28,9 @@ def run_query(query: Coroutine[Any, Any, int]) -> int:
 
 
 @asynccontextmanager
-async def querying(settings: Settings) -> AsyncIterator[tuple[Storage, Questions]]:
+async def querying(settings: Settings) -> AsyncIterator[tuple[Storage, Records]]:
     """Redis, to be read while the block lasts. Raises StorageUnavailable where that takes long."""
     async with contextlib.AsyncExitStack() as stack:
         storage = await stack.enter_async_context(connect(settings.redis_url))
         await stack.enter_async_context(answering_within(QUERY_WITHIN_S))
-        yield storage, Questions(storage, settings.retention_s)
+        yield storage, Records(storage, settings.retention_s)

@@ -12,7 +12,7 @@ _KNOWN = {"questionId", "userId"}
 
 
 @dataclass(frozen=True, slots=True)
-class Streams:
+class StreamNames:
     """The pattern of stream names: text in which {userId} and {questionId} may stand.
 
     Raises ValueError where there are other braces in it.

@@ -14,7 +14,7 @@ from ..protocol.errors import Busy, RateLimited
 from ..settings import Settings
 from ..store import rate_limits, work_queue
 from ..store.connection import Storage, answering_within
-from ..store.records import Questions
+from ..store.records import Records
 from .auth import Visitor
 
 TIMEOUT_S = 1.8  # Redis is given so long to count
@@ -35,7 +35,7 @@ class _Subject:
 class AskLimits:
     """The limits on questions, shared by all servers. A limit of 0 is none."""
 
-    def __init__(self, storage: Storage, questions: Questions, settings: Settings) -> None:
+    def __init__(self, storage: Storage, questions: Records, settings: Settings) -> None:
         self._pipelining = storage.pipelining
         self._questions = questions
         self._settings = settings

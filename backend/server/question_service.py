@@ -9,13 +9,13 @@ from ..protocol.entries import Ending, Entry, entry_order
 from ..protocol.errors import Expired, IdTaken
 from ..protocol.record import Record
 from ..protocol.requests import EVERYBODY, Ask
-from ..protocol.stream_names import Streams
+from ..protocol.stream_names import StreamNames
 from ..protocol.transcript import Fold
 from ..runtime.metrics import Metrics
 from ..store import work_queue
 from ..store.answer_log import NEWEST, AnswerLog
 from ..store.connection import answering_within, insist
-from ..store.records import Questions
+from ..store.records import Records
 from ..store.stop_signals import StopSignals
 from ..store.stream_tail import Feed, StreamTail
 
@@ -37,9 +37,9 @@ class QuestionService:
     def __init__(
         self,
         *,
-        streams: Streams,
+        streams: StreamNames,
         prepare: PrepareStream,
-        questions: Questions,
+        questions: Records,
         log: AnswerLog,
         tail: StreamTail,
         conclude: Conclude,

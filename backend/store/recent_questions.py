@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..protocol.record import Record
 from .connection import Client, Storage
-from .records import Questions, question_key
+from .records import Records, question_key
 from .work_queue import QUEUE_STREAM
 
 SEARCHED_PER_READ = 500  # entries or keys
@@ -28,7 +28,7 @@ class Recent:
 
 async def recent_questions(
     storage: Storage,
-    questions: Questions,
+    questions: Records,
     stream: str | None,
     limit: int,
     wanted: Callable[[Record], bool] = lambda record: True,

@@ -33,7 +33,7 @@ def question_key(question_id: str) -> str:
     return f"questions:{question_id}"
 
 
-class Questions:
+class Records:
     """Reads and changes records. Every key expires `retention_s` after its last change.
 
     One record is one key, so that a change is one compare-and-set, whichever

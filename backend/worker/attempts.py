@@ -18,7 +18,7 @@ from ..protocol.transcript import Transcript
 from ..runtime.metrics import Metrics
 from ..store.answer_log import AnswerLog
 from ..store.connection import Backoff, insist
-from ..store.records import Questions
+from ..store.records import Records
 from .draft import Draft
 from .writer import AnswerWriter
 
@@ -51,7 +51,7 @@ class Attempts:
 
     def __init__(
         self,
-        questions: Questions,
+        questions: Records,
         log: AnswerLog,
         writer: AnswerWriter,
         metrics: Metrics,

@@ -18,7 +18,7 @@ from ..runtime.background_tasks import BackgroundTasks
 from ..runtime.metrics import Metrics
 from ..settings import Settings
 from ..store.connection import STORAGE_ERRORS, Backoff, insist
-from ..store.records import Questions
+from ..store.records import Records
 from ..store.stop_signals import StopSignals
 from ..store.work_queue import RELEASED_IDLE_MS, Job, WorkQueue
 from .attempts import Attempts
@@ -40,7 +40,7 @@ class Worker:
         *,
         settings: Settings,
         queue: WorkQueue,
-        questions: Questions,
+        questions: Records,
         attempts: Attempts,
         stops: StopSignals,
         load_chain: Callable[[], Awaitable[Chain]],

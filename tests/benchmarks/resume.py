@@ -33,7 +33,7 @@ from backend.protocol.record import Record
 from backend.protocol.requests import Ask, new_question_id
 from backend.store.answer_log import log_key
 from backend.store.connection import Storage, connect
-from backend.store.records import Questions
+from backend.store.records import Records
 from tests.benchmarks.programs import fake_endpoint, free_port, raise_file_limit, redis_server
 from tests.fakes.client import Answer, Client
 from tests.fakes.openai_endpoint import answer_pieces, expected_answer
@@ -75,7 +75,7 @@ class Scene:
 
     def __init__(self, storage: Storage, foreign: int) -> None:
         self._redis = storage.commands
-        self._questions = Questions(storage, RETENTION_S)
+        self._questions = Records(storage, RETENTION_S)
         self._foreign = foreign
         self._ms = time.time_ns() // 1_000_000 - 5 * PIECES * INTERVAL_MS
 

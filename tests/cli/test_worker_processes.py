@@ -23,7 +23,7 @@ from backend.protocol.entries import BEGINNING
 from backend.protocol.record import Record
 from backend.store import work_queue
 from backend.store.connection import connect
-from backend.store.records import Questions
+from backend.store.records import Records
 from tests.fakes.openai_endpoint import OpenAIEndpoint
 from tests.fakes.programs import ROOT, Program, RedisServer, program
 from tests.fakes.rig import STREAM, is_quiet, new_ask
@@ -298,7 +298,7 @@ async def test_a_worker_whose_server_is_gone_drains_quietly(
         async with connect(redis_server.url) as storage:
             queued = Record.queued(ask, STREAM, BEGINNING, "token")
             put = work_queue.put(ask.question_id, "token")
-            await Questions(storage, 60).create(queued, put)
+            await Records(storage, 60).create(queued, put)
         await endpoint.wait_sent(ask.question, 5)
         used_s = sum(psutil.Process(process.pid).cpu_times()[:2])
         ended_before = resource.getrusage(resource.RUSAGE_CHILDREN)

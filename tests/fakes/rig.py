@@ -10,7 +10,7 @@ from typing import Any, Self
 from backend.protocol.entries import BEGINNING, Ending, Entry
 from backend.protocol.record import Record
 from backend.protocol.requests import Ask, new_question_id
-from backend.protocol.stream_names import Streams
+from backend.protocol.stream_names import StreamNames
 from backend.runtime.metrics import Metrics
 from backend.server.access import Access
 from backend.server.ask_limits import AskLimits
@@ -19,7 +19,7 @@ from backend.server.question_service import QuestionService
 from backend.settings import Settings
 from backend.store.answer_log import Addition, AnswerLog, append_entries, log_key
 from backend.store.connection import Storage
-from backend.store.records import Questions
+from backend.store.records import Records
 from backend.store.stop_signals import StopSignals
 from backend.store.stream_tail import Feed, StreamTail, newest_id
 from backend.worker.attempts import Attempts
@@ -85,7 +85,7 @@ def words(entries: list[Entry]) -> str:
 def open_access(service: QuestionService) -> Access:
     """Access for everybody, which asks no Redis for limits."""
     nowhere = Storage(commands=None, writing=None, blocking=None)
-    limits = AskLimits(nowhere, Questions(nowhere, RETENTION_S), UNLIMITED)
+    limits = AskLimits(nowhere, Records(nowhere, RETENTION_S), UNLIMITED)
     return Access(service, UnverifiedIdentity(), limits, UNLIMITED)
 
 
@@ -156,7 +156,7 @@ class Rig:
         self.writing = GatedRedis(storage.writing)
         self.blocking = GatedRedis(storage.blocking)
         self.storage = Storage(commands=self.commands, writing=self.writing, blocking=self.blocking)
-        self.questions = Questions(self.storage, RETENTION_S)
+        self.questions = Records(self.storage, RETENTION_S)
         self.log = AnswerLog(self.commands)
         self.stops = StopSignals(self.storage)
         self.metrics = Metrics()
@@ -169,7 +169,7 @@ class Rig:
         )
         self.attempts = Attempts(self.questions, self.log, self.writer, self.metrics)
         self.answers = QuestionService(
-            streams=Streams(STREAM),
+            streams=StreamNames(STREAM),
             prepare=functools.partial(newest_id, self.storage),
             questions=self.questions,
             log=self.log,

@@ -16,7 +16,7 @@ from backend.protocol.transcript import Transcript
 from backend.runtime.background_tasks import BackgroundTasks
 from backend.settings import Settings
 from backend.store.connection import Storage
-from backend.store.records import Questions
+from backend.store.records import Records
 from backend.store.work_queue import QUEUE_GROUP, QUEUE_STREAM
 from backend.worker.worker import Worker
 
@@ -31,7 +31,7 @@ class Site:
     def __init__(self, storage: Storage, connect: Callable[[], Storage]) -> None:
         self.redis = storage.commands
         self._connect = connect
-        self._questions = Questions(storage, 60)
+        self._questions = Records(storage, 60)
         self._shared = SharedParts(storage, Settings())
         self._server = ServerParts(self._shared)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backend.protocol.stream_names import Streams, is_own
+from backend.protocol.stream_names import StreamNames, is_own
 
 QUESTION_ID = "3e2a5d50-9d43-4f30-8a0e-3f5a6c0f5a55"
 
@@ -18,21 +18,21 @@ QUESTION_ID = "3e2a5d50-9d43-4f30-8a0e-3f5a6c0f5a55"
 )
 def test_a_name_follows_the_pattern(pattern: str, name: str) -> None:
     """Who asks, and what, are put where the pattern says."""
-    assert Streams(pattern).name(QUESTION_ID, "ann") == name
+    assert StreamNames(pattern).name(QUESTION_ID, "ann") == name
 
 
 def test_a_pattern_without_braces_is_one_stream_for_all() -> None:
     """Only a name that is the same for everybody is shared."""
-    assert Streams("OPENAI_STREAM").shared == "OPENAI_STREAM"
-    assert Streams("OPENAI_STREAM:{userId}").shared is None
-    assert Streams("OPENAI_STREAM:{questionId}").shared is None
+    assert StreamNames("OPENAI_STREAM").shared == "OPENAI_STREAM"
+    assert StreamNames("OPENAI_STREAM:{userId}").shared is None
+    assert StreamNames("OPENAI_STREAM:{questionId}").shared is None
 
 
 @pytest.mark.parametrize("pattern", ["{", "}", "{}", "{user}", "a{questionId", "{{userId}}"])
 def test_other_braces_are_refused(pattern: str) -> None:
     """What looks like a placeholder and is none is no name."""
     with pytest.raises(ValueError, match="questionId"):
-        Streams(pattern)
+        StreamNames(pattern)
 
 
 def test_a_stream_is_the_question_s_own_if_it_is_named_after_it() -> None:

@@ -13,7 +13,7 @@ from backend.server.auth import Visitor
 from backend.settings import Settings
 from backend.store import work_queue
 from backend.store.connection import Storage
-from backend.store.records import Questions
+from backend.store.records import Records
 from tests.fakes.rig import DONE, STREAM, new_ask
 
 pytestmark = pytest.mark.usefixtures("shared_redis")  # it has to start outside of an event loop
@@ -29,7 +29,7 @@ class Site:
 
     def __init__(self, storage: Storage, **settings: int) -> None:
         self.storage = storage
-        self.questions = Questions(storage, 60)
+        self.questions = Records(storage, 60)
         self.limits = AskLimits(storage, self.questions, Settings(**settings))  # type: ignore[arg-type]
         self.elsewhere = AskLimits(storage, self.questions, Settings(**settings))  # type: ignore[arg-type]
 

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from backend.protocol.errors import Expired, StorageUnavailable
 from backend.protocol.record import Record
 from backend.store.connection import Storage, insist
-from backend.store.records import Questions, question_key
+from backend.store.records import Records, question_key
 from tests.fakes.gated_redis import GatedRedis
 from tests.fakes.rig import PATIENCE_S, STREAM, new_ask
 
@@ -22,9 +22,9 @@ QUEUE = "queue"
 
 
 @pytest.fixture
-def questions(storage: Storage) -> Questions:
+def questions(storage: Storage) -> Records:
     """The records in an empty Redis."""
-    return Questions(storage, RETENTION_S)
+    return Records(storage, RETENTION_S)
 
 
 def new_record(delivery: str = "token") -> Record:
@@ -45,20 +45,20 @@ def one_more_lapse(record: Record) -> Record:
     return dataclasses.replace(record, lapses=record.lapses + 1)
 
 
-async def test_a_record_reads_as_it_was_created(questions: Questions) -> None:
+async def test_a_record_reads_as_it_was_created(questions: Records) -> None:
     """What was asked can be read back."""
     record = new_record()
     assert await questions.create(record, enqueue) == record
     assert await questions.read(record.question_id) == record
 
 
-async def test_creating_queues_the_question(storage: Storage, questions: Questions) -> None:
+async def test_creating_queues_the_question(storage: Storage, questions: Records) -> None:
     """The record and the entry of the queue come into being together."""
     await questions.create(new_record(), enqueue)
     assert await storage.commands.xlen(QUEUE) == 1
 
 
-async def test_the_key_is_the_originals(storage: Storage, questions: Questions) -> None:
+async def test_the_key_is_the_originals(storage: Storage, questions: Records) -> None:
     """Other programs find the original's six keys as JSON in a plain string."""
     record = await questions.create(new_record(), enqueue)
     stored = json.loads(await storage.commands.get(f"questions:{record.question_id}"))
@@ -69,7 +69,7 @@ async def test_the_key_is_the_originals(storage: Storage, questions: Questions) 
     assert stored["streamStartMessageId"] == stored["streamEndMessageId"] == ""
 
 
-async def test_asking_twice_is_one_question(questions: Questions) -> None:
+async def test_asking_twice_is_one_question(questions: Records) -> None:
     """A second record under the same id is not stored: the first one is given back."""
     first = await questions.create(new_record("first"), enqueue)
     second = dataclasses.replace(first, job_token="second", question="Something else?")
@@ -77,7 +77,7 @@ async def test_asking_twice_is_one_question(questions: Questions) -> None:
     assert await questions.read(first.question_id) == first
 
 
-async def test_asking_at_once_stores_one_record(storage: Storage, questions: Questions) -> None:
+async def test_asking_at_once_stores_one_record(storage: Storage, questions: Records) -> None:
     """Fifty records created under one id at once: one is stored and queued, all are given it."""
     record = new_record()
     created = await asyncio.gather(
@@ -91,7 +91,7 @@ async def test_asking_at_once_stores_one_record(storage: Storage, questions: Que
 
 
 async def test_a_question_that_cannot_be_queued_is_not_stored(
-    storage: Storage, questions: Questions
+    storage: Storage, questions: Records
 ) -> None:
     """Where another program has taken the queue's key, nobody waits for an answer in vain."""
     record = new_record()
@@ -106,7 +106,7 @@ async def test_a_question_that_cannot_be_queued_is_not_stored(
 async def test_a_repeated_create_finds_its_own_record(storage: Storage) -> None:
     """Where the reply was lost, creating again gives the record of the first time."""
     gate = GatedRedis(storage.commands)
-    questions = Questions(gated(gate), RETENTION_S)
+    questions = Records(gated(gate), RETENTION_S)
     record = new_record()
     gate.lose_reply("execute")
     with pytest.raises(RedisConnectionError):
@@ -114,7 +114,7 @@ async def test_a_repeated_create_finds_its_own_record(storage: Storage) -> None:
     assert await questions.create(record, enqueue) == record
 
 
-async def test_a_change_is_stored(questions: Questions) -> None:
+async def test_a_change_is_stored(questions: Records) -> None:
     """What a change gives back is what stands under the key."""
     record = await questions.create(new_record(), enqueue)
     changed = await questions.change(record.question_id, one_more_lapse)
@@ -123,7 +123,7 @@ async def test_a_change_is_stored(questions: Questions) -> None:
 
 
 async def test_a_change_that_changes_nothing_writes_nothing(
-    storage: Storage, questions: Questions
+    storage: Storage, questions: Records
 ) -> None:
     """A transition that gives back its argument leaves the key alone, expiry included."""
     record = await questions.create(new_record(), enqueue)
@@ -135,7 +135,7 @@ async def test_a_change_that_changes_nothing_writes_nothing(
 async def test_a_change_sees_what_came_between(storage: Storage) -> None:
     """A record that changes between reading and writing is read again, not overwritten."""
     gate = GatedRedis(storage.commands)
-    questions, others = Questions(gated(gate), RETENTION_S), Questions(storage, RETENTION_S)
+    questions, others = Records(gated(gate), RETENTION_S), Records(storage, RETENTION_S)
     record = await others.create(new_record(), enqueue)
 
     async def interfere(name: str) -> None:
@@ -147,7 +147,7 @@ async def test_a_change_sees_what_came_between(storage: Storage) -> None:
     assert (changed.lapses, changed.stop) == (1, True)
 
 
-async def test_changes_at_once_all_arrive(questions: Questions) -> None:
+async def test_changes_at_once_all_arrive(questions: Records) -> None:
     """More writers at once than a record ever has get their changes in, all of them."""
     record = await questions.create(new_record(), enqueue)
     async with asyncio.timeout(PATIENCE_S):
@@ -157,7 +157,7 @@ async def test_changes_at_once_all_arrive(questions: Questions) -> None:
     assert (await questions.read(record.question_id)).lapses == 10
 
 
-async def test_no_change_is_lost_unnoticed(questions: Questions) -> None:
+async def test_no_change_is_lost_unnoticed(questions: Records) -> None:
     """A hundred changes at once: each arrives, or fails for its caller to see; none gets lost."""
     record = await questions.create(new_record(), enqueue)
     async with asyncio.timeout(PATIENCE_S):
@@ -173,7 +173,7 @@ async def test_no_change_is_lost_unnoticed(questions: Questions) -> None:
 async def test_a_change_repeated_after_a_lost_reply_counts_once(storage: Storage) -> None:
     """An attempt whose reply was lost has begun once, though it was begun again."""
     gate = GatedRedis(storage.commands)
-    questions = Questions(gated(gate), RETENTION_S)
+    questions = Records(gated(gate), RETENTION_S)
     record = await questions.create(new_record(), enqueue)
     gate.lose_reply("execute", skip=1)  # that of the change, not that of the reading
     begun = await insist(
@@ -183,7 +183,7 @@ async def test_a_change_repeated_after_a_lost_reply_counts_once(storage: Storage
     assert (await questions.read(record.question_id)).attempt == 1
 
 
-async def test_every_write_sets_the_expiry(storage: Storage, questions: Questions) -> None:
+async def test_every_write_sets_the_expiry(storage: Storage, questions: Records) -> None:
     """A record expires a retention after its creation, and after its last change."""
     record = await questions.create(new_record(), enqueue)
     key = question_key(record.question_id)
@@ -193,9 +193,7 @@ async def test_every_write_sets_the_expiry(storage: Storage, questions: Question
     assert 90 < await storage.commands.ttl(key) <= RETENTION_S
 
 
-async def test_asking_again_does_not_prolong_a_record(
-    storage: Storage, questions: Questions
-) -> None:
+async def test_asking_again_does_not_prolong_a_record(storage: Storage, questions: Records) -> None:
     """A repeated question leaves the expiry of the first one as it is."""
     record = await questions.create(new_record(), enqueue)
     await storage.commands.expire(question_key(record.question_id), 7)
@@ -205,12 +203,12 @@ async def test_asking_again_does_not_prolong_a_record(
 
 async def test_the_shortest_retention_still_stores(storage: Storage) -> None:
     """A retention below a second is rounded up: Redis refuses an expiry of zero."""
-    questions = Questions(storage, 0.1)
+    questions = Records(storage, 0.1)
     record = await questions.create(new_record(), enqueue)
     assert await questions.read(record.question_id) == record
 
 
-async def test_a_missing_record_is_expired(questions: Questions) -> None:
+async def test_a_missing_record_is_expired(questions: Records) -> None:
     """Nothing under this id: reading and changing say that it is expired."""
     with pytest.raises(Expired):
         await questions.read("nobody asked this")
@@ -218,9 +216,7 @@ async def test_a_missing_record_is_expired(questions: Questions) -> None:
         await questions.change("nobody asked this", one_more_lapse)
 
 
-async def test_a_change_does_not_bring_a_record_back(
-    storage: Storage, questions: Questions
-) -> None:
+async def test_a_change_does_not_bring_a_record_back(storage: Storage, questions: Records) -> None:
     """Changing a record that is gone creates none."""
     with pytest.raises(Expired):
         await questions.change("nobody asked this", one_more_lapse)
@@ -231,7 +227,7 @@ async def test_a_change_does_not_bring_a_record_back(
     "garbage",
     ["", "{", "null", "7", '"topic"', "[]", "{}", '{"topic": "Redis"}', '{"status": "done"}'],
 )
-async def test_garbage_is_expired(storage: Storage, questions: Questions, garbage: str) -> None:
+async def test_garbage_is_expired(storage: Storage, questions: Records, garbage: str) -> None:
     """A value that is no record of ours counts as gone, wherever it is met."""
     await storage.commands.set(question_key("id"), garbage)
     with pytest.raises(Expired):
@@ -254,7 +250,7 @@ async def test_garbage_is_expired(storage: Storage, questions: Questions, garbag
     ids=str,
 )
 async def test_a_record_with_wrong_values_is_expired(
-    storage: Storage, questions: Questions, wrong: dict[str, object]
+    storage: Storage, questions: Records, wrong: dict[str, object]
 ) -> None:
     """A record whose values have the wrong types counts as gone, before anybody trips over it."""
     record = new_record()
@@ -265,7 +261,7 @@ async def test_a_record_with_wrong_values_is_expired(
 
 
 async def test_unknown_keys_of_other_programs_are_ignored(
-    storage: Storage, questions: Questions
+    storage: Storage, questions: Records
 ) -> None:
     """A record that another program has added a key to is still a record."""
     record = new_record()
@@ -277,7 +273,7 @@ async def test_unknown_keys_of_other_programs_are_ignored(
 async def test_many_records_are_read_in_order(storage: Storage) -> None:
     """Records are read in one round trip, in the order asked for, with gaps where there is none."""
     gate = GatedRedis(storage.commands)
-    questions = Questions(gated(gate), RETENTION_S)
+    questions = Records(gated(gate), RETENTION_S)
     first = await questions.create(new_record(), enqueue)
     second = await questions.create(new_record(), enqueue)
     before = gate.count("execute")
@@ -286,6 +282,6 @@ async def test_many_records_are_read_in_order(storage: Storage) -> None:
     assert gate.count("execute") == before + 1
 
 
-async def test_no_records_are_read_without_a_fault(questions: Questions) -> None:
+async def test_no_records_are_read_without_a_fault(questions: Records) -> None:
     """Reading the records of nobody gives nothing."""
     assert await questions.read_many([]) == []

@@ -15,11 +15,11 @@ from ...protocol.entries import BEGINNING, entry_order
 from ...protocol.errors import Expired
 from ...protocol.record import Record
 from ...protocol.requests import is_question_id
-from ...protocol.stream_names import Streams
+from ...protocol.stream_names import StreamNames
 from ...runtime.background_tasks import BackgroundTasks
 from ...store.connection import STORAGE_ERRORS, Storage, insist
 from ...store.consumer_group import ConsumerGroup
-from ...store.records import Questions
+from ...store.records import Records
 from ...store.stream_tail import newest_id
 
 SWEEPS_PER_LEASE = 2
@@ -38,12 +38,12 @@ class UserGroups:
     """
 
     def __init__(
-        self, storage: Storage, questions: Questions, *, base: str, keep_s: float, lease_s: float
+        self, storage: Storage, questions: Records, *, base: str, keep_s: float, lease_s: float
     ) -> None:
         self._storage = storage
         self._questions = questions
         self._base = base
-        self._streams = Streams(f"{base}:{{userId}}")
+        self._streams = StreamNames(f"{base}:{{userId}}")
         self._ttl_s = max(1, round(keep_s))
         self._sweep_s = lease_s / SWEEPS_PER_LEASE
         self._groups: dict[str, ConsumerGroup] = {}  # by stream, of users who read or just did

@@ -14,7 +14,7 @@ from backend.server.consumer_groups.user_groups import UserGroups
 from backend.server.question_service import QuestionService
 from backend.server.socket_outbox import SocketOutbox
 from backend.store.connection import Storage
-from backend.store.records import Questions
+from backend.store.records import Records
 from tests.fakes.rig import PATIENCE_S, in_background, new_ask, whole_answer
 from tests.fakes.told_backend import running_subscriptions
 
@@ -62,7 +62,7 @@ class Site:
         self.redis = storage.commands
         self.outbox = Outbox()
         self.groups = UserGroups(
-            storage, Questions(storage, 60), base="OPENAI_STREAM", keep_s=60, lease_s=60
+            storage, Records(storage, 60), base="OPENAI_STREAM", keep_s=60, lease_s=60
         )
         self.subscriptions = GroupSubscriptions(
             StoredAnswers(storage), self.outbox, max_per_socket=2, groups=self.groups

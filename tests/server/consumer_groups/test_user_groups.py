@@ -11,7 +11,7 @@ from backend.protocol.record import Record
 from backend.protocol.requests import EVERYBODY
 from backend.server.consumer_groups.user_groups import SWEEPS_PER_LEASE, GroupReader, UserGroups
 from backend.store.connection import Storage
-from backend.store.records import Questions
+from backend.store.records import Records
 from backend.store.work_queue import put
 from tests.fakes.rig import DONE, PATIENCE_S, in_background, new_ask, whole_answer
 
@@ -41,7 +41,7 @@ class Site:
 
     def __init__(self, storage: Storage) -> None:
         self.redis = storage.commands
-        self.questions = Questions(storage, 60)
+        self.questions = Records(storage, 60)
         self.groups = UserGroups(
             storage, self.questions, base="OPENAI_STREAM", keep_s=60, lease_s=LEASE_S
         )
