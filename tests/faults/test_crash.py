@@ -77,7 +77,7 @@ async def test_a_frozen_worker_thaws(stack: Stack) -> None:
     await stack.have(servers=2, workers=2)
     answer = await (await stack.person()).ask("Who is late? [[interval_ms=25 hold=50]]")
     await answer.received(30)
-    cursor = answer.metas[-1]["id"]
+    known = len(answer.metas)
     before = await stack.late_reader(answer, stack.servers[1])
     await before.received(10)
     frozen = await stack.busy_worker(answer)
@@ -91,9 +91,9 @@ async def test_a_frozen_worker_thaws(stack: Stack) -> None:
     # Read only after the frozen one has written all it ever will.
     await frozen.printed(f"question {answer.question_id}")
     late = await stack.late_reader(answer)
-    after = await (await stack.person(stack.servers[1])).resume(
-        answer.question_id, question=answer.question, after=cursor
-    )
+    # Behind the entry that somebody had last there follows what they would have seen, had they
+    # stayed: the rest of the frozen worker's attempt, and then the START of the next one.
+    after = await (await stack.person(stack.servers[1])).resume_behind(answer, known)
     await stack.whole(late, after)
     assert (late.attempt, after.attempt) == (2, 2)
 
