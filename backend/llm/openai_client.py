@@ -2,7 +2,7 @@
 
 The SDK makes typed objects of every event, which LangChain turns back into dicts; for a stream of
 tokens that is most of the work. Where the network brings several tokens at once, they go through
-the chain at once; and after its first words an answer is read at the moments of a pace, at which
+the chain at once; and after its first text an answer is read at the ticks of a ticker, at which
 there may be several, and at which other answers are read as well.
 """
 
