@@ -75,20 +75,19 @@ class Addition:
         return self.stream, "" if log == self.stream else log, fields
 
     def bounds(self, keep_s: int, retention_s: int) -> list[tuple[str, ...]]:
-        """The commands that bound what is kept, with a START and with an END.
+        """The commands that bound what is kept.
 
-        A log lasts `retention_s` beyond its END. A stream that others write to lasts `keep_s`
-        beyond the last START or END in it: long enough for whoever is still writing.
+        A log, and a stream, last `retention_s` beyond an END. An answer that is still being
+        written needs them for longer, `keep_s` at the most.
         """
-        if not (self.entry.is_start or self.entry.ending):
-            return []
+        ttl_s = str(retention_s if self.entry.ending else keep_s)
         log = log_key(self.stream, self.entry.question_id)
-        bounds: list[tuple[str, ...]] = [
-            ("EXPIRE", log, str(retention_s if self.entry.ending else keep_s))
-        ]
-        if log != self.stream:
-            bounds.append(("EXPIRE", self.stream, str(keep_s)))
-            if self.oldest_ms:
+        bounds: list[tuple[str, ...]] = []
+        if log != self.stream:  # which others write to as well: see `append_entries`
+            bounds.append(("EXPIRE", self.stream, ttl_s))
+        if self.entry.is_start or self.entry.ending:
+            bounds.append(("EXPIRE", log, ttl_s))
+            if log != self.stream and self.oldest_ms:
                 bounds.append(("XTRIM", self.stream, "MINID", str(self.oldest_ms)))
         return bounds
 
@@ -101,8 +100,10 @@ async def append_entries(
     Sent again after a lost reply they stand twice, which the fold ignores. Raises what Redis or
     the connection raises.
     """
+    # Those of ENDs first: a stream in which others go on must not expire as early.
+    in_order = sorted(additions, key=lambda each: each.entry.ending is None)
     bounds = dict.fromkeys(
-        chain.from_iterable(each.bounds(keep_s, retention_s) for each in additions)
+        chain.from_iterable(each.bounds(keep_s, retention_s) for each in in_order)
     )
     items = [each.item for each in additions]
     keys = dict.fromkeys(key for stream, log, _ in items for key in (stream, log) if key)

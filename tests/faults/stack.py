@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import psutil  # type: ignore[import-untyped]  # it ships no types
+import pytest
 from redis.asyncio import Redis
 
 from backend.protocol.entries import Entry
@@ -24,6 +25,9 @@ from tests.fakes.programs import Program, RedisServer, program
 LEASE_S = 2.0  # shorter than by default, so that takeovers need not be waited for
 LONG_LEASE_S = 5.0  # where no pause of a busy machine may be taken for a death
 LOOK_AGAIN_S = 0.02  # Redis and processes tell nobody when they change, so we look
+
+# For what is about processes and leases, or about the model: how entries are read changes nothing.
+ONE_MODE = pytest.mark.parametrize("use_xread", ["xread"], indirect=True, scope="module")
 
 SETTINGS = {
     "OPENAI_API_KEY": "sk-of-the-fault-tests",

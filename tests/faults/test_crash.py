@@ -5,13 +5,14 @@ import time
 
 import pytest
 
-from tests.faults.stack import Stack
+from tests.faults.stack import ONE_MODE, Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TAKEOVER_S = 15.0  # with the lease that is the default
 
 
+@ONE_MODE
 async def test_a_killed_worker_is_replaced_with_the_default_lease(own_stack: Stack) -> None:
     """With no setting changed, another worker answers anew within 15 s of a kill."""
     server, _, _ = await asyncio.gather(
@@ -157,6 +158,7 @@ async def test_nobody_is_left(stack: Stack) -> None:
     assert (begun.attempt, queued.attempt) == (2, 1)
 
 
+@ONE_MODE
 async def test_too_many_crashes(stack: Stack) -> None:
     """A question that every attempt has crashed at ends as interrupted, with the words it has."""
     await stack.have(servers=1, workers=0)
@@ -178,6 +180,7 @@ async def test_too_many_crashes(stack: Stack) -> None:
     await stack.kill(worker)
 
 
+@ONE_MODE
 async def test_a_dead_worker_behind_many_that_live(own_stack: Stack) -> None:
     """One lapsed question is found behind any number of older ones that are being answered."""
     await own_stack.have(servers=1, workers=0)
@@ -198,6 +201,7 @@ async def test_a_dead_worker_behind_many_that_live(own_stack: Stack) -> None:
     assert busy.process.returncode is None
 
 
+@ONE_MODE
 async def test_workers_beside_a_server_are_replaced(own_stack: Stack) -> None:
     """A server that was started with workers begins a new one for one that was killed."""
     server = await own_stack.start("--workers", "1")

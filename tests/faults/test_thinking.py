@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from tests.fakes.openai_endpoint import thought_pieces
-from tests.faults.stack import Stack
+from tests.faults.stack import ONE_MODE, Stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,6 +32,7 @@ async def test_thought_streams_before_the_answer(stack: Stack) -> None:
     assert (stored.reasoning, stored.text) == (answer.reasoning, answer.text)
 
 
+@ONE_MODE
 async def test_an_answer_in_one_piece_holds_no_thought(stack: Stack) -> None:
     """Who asks by POST gets the text alone."""
     await stack.have(servers=1, workers=1)
@@ -57,6 +58,7 @@ async def test_a_reader_that_comes_back_in_the_middle_of_thought(stack: Stack) -
     assert again.reasoning == answer.reasoning == thoughts(question)
 
 
+@ONE_MODE
 async def test_a_worker_that_is_killed_in_the_middle_of_thought(stack: Stack) -> None:
     """Another one begins anew, and the thought of the first is void."""
     await stack.have(servers=1, workers=2)
@@ -70,6 +72,7 @@ async def test_a_worker_that_is_killed_in_the_middle_of_thought(stack: Stack) ->
     assert (answer.attempt, answer.reasoning) == (2, thoughts(question))
 
 
+@ONE_MODE
 async def test_a_stop_in_the_middle_of_thought(stack: Stack) -> None:
     """The model's connection is closed, and what was thought is kept."""
     await stack.have(servers=1, workers=1)
@@ -84,6 +87,7 @@ async def test_a_stop_in_the_middle_of_thought(stack: Stack) -> None:
     assert answer.reasoning == thoughts(question)
 
 
+@ONE_MODE
 async def test_a_stop_in_thought_with_a_dead_worker(stack: Stack) -> None:
     """The server ends the answer in its place, and repeats what was thought."""
     await stack.have(servers=1, workers=1)
@@ -97,6 +101,7 @@ async def test_a_stop_in_thought_with_a_dead_worker(stack: Stack) -> None:
     assert (answer.status, answer.reasoning) == ("stopped", thoughts(question))
 
 
+@ONE_MODE
 async def test_thought_that_takes_longer_than_the_patience_with_silence(own_stack: Stack) -> None:
     """A model that thinks aloud may do so for many times as long as one may be silent."""
     settings = {"MODEL_FIRST_PIECE_TIMEOUT_S": "1", "MODEL_IDLE_TIMEOUT_S": "1"}
@@ -107,6 +112,7 @@ async def test_thought_that_takes_longer_than_the_patience_with_silence(own_stac
     assert answer.reasoning == thoughts(question, 60)
 
 
+@ONE_MODE
 async def test_silent_thought_as_long_as_patience_lasts(own_stack: Stack) -> None:
     """A model that thinks without a sign is waited for until its text begins."""
     settings = {"MODEL_FIRST_PIECE_TIMEOUT_S": "30", "MODEL_IDLE_TIMEOUT_S": "1"}

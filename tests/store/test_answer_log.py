@@ -171,7 +171,19 @@ async def test_an_answer_is_kept_as_long_as_the_retention(storage: Storage) -> N
     assert RETENTION_S < await ttl(STREAM) <= KEEP_S
     await append(storage, end("q", "text"))
     assert 0 < await ttl("answers:q") <= RETENTION_S
-    assert RETENTION_S < await ttl(STREAM) <= KEEP_S  # others may still be writing
+    assert 0 < await ttl(STREAM) <= RETENTION_S
+
+
+async def test_a_stream_lasts_for_whoever_still_writes_to_it(storage: Storage) -> None:
+    """An END shortens no life that another answer needs, in the same step or in a later one."""
+    ttl = storage.commands.ttl
+    await append(storage, *open_answer("q", "text"), *open_answer("other"))
+    await append(storage, Entry("other", "x", 1, 1), end("q", "text"))
+    assert RETENTION_S < await ttl(STREAM) <= KEEP_S
+    await append(storage, end("third"))
+    assert 0 < await ttl(STREAM) <= RETENTION_S
+    await append(storage, Entry("other", "y", 1, 2))
+    assert RETENTION_S < await ttl(STREAM) <= KEEP_S
 
 
 async def test_a_stream_is_trimmed_by_who_writes_to_it(storage: Storage) -> None:
