@@ -11,16 +11,27 @@ CANCEL_AGAIN_S = 0.5
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until all of them have ended. What they return or raise is dropped."""
+    """Cancel tasks until all of them have ended. What they return or raise is dropped.
+
+    Cancelled itself, it goes on until they have ended, and raises CancelledError then: whoever
+    repeats a cancellation from outside must not leave behind what is being cancelled here.
+    """
     ended = list(tasks)
     waiting = {task for task in ended if not task.done()}
+    cancelled: asyncio.CancelledError | None = None
     while waiting:
         for task in waiting:
             task.cancel()
-        _, waiting = await asyncio.wait(waiting, timeout=CANCEL_AGAIN_S)
+        try:
+            _, waiting = await asyncio.wait(waiting, timeout=CANCEL_AGAIN_S)
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+            waiting = {task for task in waiting if not task.done()}
     for task in ended:
         if not task.cancelled():
             task.exception()  # retrieved, so that asyncio does not report it
+    if cancelled:
+        raise cancelled
 
 
 async def first_of(*waits: Coroutine[Any, Any, object]) -> None:

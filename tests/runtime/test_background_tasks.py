@@ -123,7 +123,7 @@ async def test_there_need_not_be_any_tasks() -> None:
 
 
 async def test_who_cancels_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting for a task that will not end can itself be given up."""
+    """Who cancels, and is cancelled, ends once the tasks have: nothing of theirs is left."""
     monkeypatch.setattr("backend.runtime.background_tasks.CANCEL_AGAIN_S", PATIENCE_S)
     work = Work(swallows=1)
     task = await work.started()
@@ -132,7 +132,8 @@ async def test_who_cancels_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> 
     cancelling.cancel()
     await asyncio.wait({cancelling}, timeout=PATIENCE_S)
     assert cancelling.cancelled()
-    await cancelled(task)
+    assert task.cancelled()
+    assert work.told == 2
 
 
 async def test_tasks_live_as_long_as_the_block() -> None:
