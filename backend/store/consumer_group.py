@@ -72,8 +72,10 @@ class ConsumerGroup:
                 *("XREADGROUP", "GROUP", self.name, self.consumer),
                 *("COUNT", READ_COUNT, "STREAMS", self.stream, ">"),
             )
-        except ResponseError:  # NOGROUP: Redis was emptied
-            await self.create()
+        except ResponseError:  # NOGROUP
+            if not await self._pipelining.send("EXISTS", self.stream):
+                return []  # it has expired, and nothing in it can be pending any more
+            await self.create()  # Redis was emptied, and has new entries
             raise
         return [entry_id for _, entries in reply or () for entry_id, _ in entries]
 

@@ -36,8 +36,7 @@ def question_key(question_id: str) -> str:
 class Records:
     """Reads and changes records. Every key expires `retention_s` after its last change.
 
-    One record is one key, so that a change is one compare-and-set, whichever
-    node of a Redis Cluster has it.
+    One record is one key, so that a change is one compare-and-set.
     """
 
     def __init__(self, storage: Storage, retention_s: float) -> None:
