@@ -28,8 +28,8 @@ AppError                     internal_error       a fault of ours
                 ├── PolicyRefused                 against the provider's content policy
                 └── ParameterRefused              a parameter that the model does not take
 
-A new code is one class below RequestError or AnswerError, and a row of the table in the README.md at the top;
-metrics and HTTP take it from here.
+A new code is one class below RequestError or AnswerError, and a row of the table in the README.md
+at the top; metrics and HTTP take it from here.
 
 The message of an error is written by us, for the person who asked: it never
 holds the text of a library's exception, which may quote keys or questions.
