@@ -92,7 +92,7 @@ class Scene:
         record = Record.queued(ask, STREAM, cursor, "token").begun("worker", None)
         if ended:
             record = record.closed("worker", Ending("done"), entries[0].id, entries[-1].id)
-        await self._questions.create(record, ("PING",))
+        await self._questions.create(record, ("SET", "no-job", "is queued"))
         return record, "".join(texts)
 
     async def _write(self, entries: list[Entry]) -> list[Entry]:
